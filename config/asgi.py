@@ -1,0 +1,22 @@
+"""The web process: /events in front of Django's own handler, and the embedded supervisor beside them."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.urls import path, re_path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django = get_asgi_application()  # sets Django up: the imports below need it
+
+from config.access import AsgiAccess  # noqa: E402
+from events.consumers import EventStream  # noqa: E402
+from lifecycle.supervisor import start_embedded  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {"http": URLRouter([path("events", AsgiAccess(EventStream.as_asgi())), re_path("", django)])}
+)
+
+if settings.DORMOUSE_SUPERVISOR == "embedded":
+    start_embedded()

@@ -1,0 +1,187 @@
+"""Settings, read from the environment. README.md has the table of them."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from environs import FileAwareEnv
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+env = FileAwareEnv(strip_whitespace=True)
+
+LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
+
+DEBUG = env.bool("DJANGO_DEBUG", False)
+HTTPS = env.bool("DJANGO_HTTPS", False)
+ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", LOOPBACK)
+CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
+
+
+def generated(path: Path) -> str:
+    """The secret kept in `path`, made at the first use and readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    if not path.exists():
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(50))
+        try:
+            os.link(draft, path)  # the first of several processes wins, and nobody reads half a key
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
+
+
+def secret_key() -> str:
+    """The setting; else, for this machine alone, a generated one."""
+    key: str = env.str("DJANGO_SECRET_KEY", "")
+    if key:
+        return key
+    if HTTPS or not set(ALLOWED_HOSTS) <= set(LOOPBACK):
+        raise ImproperlyConfigured(
+            "DJANGO_SECRET_KEY (or DJANGO_SECRET_KEY_FILE) must be set: a generated key is only for loopback and plain HTTP. "
+            'Make one with: python -c "import secrets; print(secrets.token_urlsafe(50))"'
+        )
+    return generated(VAR_DIR / "secret-key")
+
+
+SECRET_KEY = secret_key()
+
+DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
+DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
+DORMOUSE_SUPERVISOR = env.str("DORMOUSE_SUPERVISOR", "embedded")
+DORMOUSE_API_TOKEN = env.str("DORMOUSE_API_TOKEN", "")
+DORMOUSE_MAX_STREAMS = env.int("DORMOUSE_MAX_STREAMS", 5000)
+DORMOUSE_MAX_STREAMS_PER_USER = env.int("DORMOUSE_MAX_STREAMS_PER_USER", 50)
+
+for name, value, choices in (
+    ("DORMOUSE_ENGINE", DORMOUSE_ENGINE, ("docker", "process")),
+    ("DORMOUSE_SUPERVISOR", DORMOUSE_SUPERVISOR, ("embedded", "external")),
+):
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of: {', '.join(choices)}")
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's description of the database at `url`, with what the log needs of it."""
+    found: dict[str, Any] = env.dj_db_url("DATABASE_URL", url)
+    if found["ENGINE"] == "django.db.backends.sqlite3":
+        path = BASE_DIR / found["NAME"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found |= {
+            "ENGINE": "config.sqlite3",
+            "NAME": path,
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+            },
+            # Tests use other threads, processes and servers too: a file, never memory.
+            "TEST": {"NAME": path.with_name(f"test-{os.getpid()}.sqlite3")},
+        }
+    return found
+
+
+DATABASES = {"default": database("sqlite:///var/db.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "daphne",
+    "agents_ui",
+    "events",
+    "lifecycle",
+    "csp",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "servestatic",
+    "django.contrib.staticfiles",
+]
+
+# Each can run asynchronously. One that could not would cost every dispatch a thread while the agent works.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.access.BearerTokenMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "agents"
+LOGOUT_REDIRECT_URL = "login"
+
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+SERVESTATIC_USE_FINDERS = True  # no collectstatic step
+SERVESTATIC_ALLOW_ALL_ORIGINS = False
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+# Both would bind the whole domain and every other service on it, which is not Dormouse's to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+EVENTSTREAM_STORAGE_CLASS = "events.eventstream.EventLogStorage"
+EVENTSTREAM_CHANNELMANAGER_CLASS = "events.eventstream.EventLogChannelManager"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    # Every request of the probe and of dispatch would be a line of its own.
+    "loggers": {"httpx": {"level": "WARNING"}, "django": {"propagate": True, "handlers": []}},
+}

@@ -1,0 +1,18 @@
+"""Every path but /events, which config.asgi routes before Django is asked."""
+
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from config.healthz import healthz
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="agents")),
+    path("agents/", include("agents_ui.urls")),
+    path("api/", include("lifecycle.urls")),
+    path("admin/", admin.site.urls),
+    path("accounts/login/", LoginView.as_view(), name="login"),
+    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("healthz", healthz),
+]

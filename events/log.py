@@ -1,0 +1,64 @@
+"""The one writer of the event log."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils import timezone
+
+from events.models import EventLog
+
+MAX_DATA_BYTES = 64 * 1024
+TYPE = re.compile(r"[!-~]([ -~]{0,98}[!-~])?")
+#: Names that mean something else on the stream or in a browser's EventSource.
+RESERVED = {"keep-alive", "open", "message", "error"}
+#: PostgreSQL keeps neither of them in a text.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def record(
+    type: str, *, instance: str = "", data: Mapping[str, Any] | None = None, at: datetime | None = None
+) -> EventLog:
+    """Appends an event, in the caller's transaction where there is one; make it the last statement of that.
+
+    `type` is at most 100 printable ASCII characters, dotted by custom (`deploy.finished`); `data` becomes a JSON object
+    of at most 64 KiB; `at` is when it happened (aware), by default now.
+
+    Raises ValueError for a type, an instance or data that the log cannot keep, TypeError for data that JSON cannot.
+    """
+    if not TYPE.fullmatch(type) or type in RESERVED or type.startswith("stream-"):
+        raise ValueError(f"{type!r} is no event type: at most 100 printable ASCII characters, and none of the stream's own")
+    if len(instance) > 255:
+        raise ValueError(f"an instance's name has at most 255 characters, not {len(instance)}")
+    return EventLog.objects.create(
+        type=type, instance=storable(instance), data=_checked(dict(data or {})), at=at or timezone.now()
+    )
+
+
+def _checked(data: dict[str, Any]) -> dict[str, Any]:
+    """`data` as it will be read back. The size is that of its JSON in UTF-8."""
+    text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
+    size = len(text.encode(errors="replace"))
+    if size > MAX_DATA_BYTES:
+        raise ValueError(f"the data of an event has at most {MAX_DATA_BYTES} bytes as JSON, not {size}")
+    kept = _storable_json(json.loads(text))
+    assert isinstance(kept, dict)
+    return kept
+
+
+def _storable_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_storable_json(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(key): _storable_json(item) for key, item in value.items()}
+    return value
+
+
+def storable(text: str) -> str:
+    """`text` with U+FFFD in place of NUL and lone surrogates."""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class LifecycleConfig(AppConfig):
+    name = "lifecycle"
+
+    def ready(self) -> None:
+        from lifecycle import checks  # noqa: F401

@@ -1,0 +1,87 @@
+"""Real web processes for the tests: started, asked, stopped and killed by their own pid."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+PROJECT = Path(__file__).resolve().parent.parent
+DEADLINE_SECONDS = 60
+
+
+def wait_for(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS, what: str = "") -> T:
+    """The first true value of `condition`; fails the test when none came in time."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {seconds} s in vain for {what or condition}"
+        time.sleep(0.02)
+    return value
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+class Server:
+    """`daphne config.asgi:application` in a process group of its own, with a log of its own."""
+
+    TOKEN = "the-tests-token"
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        self.environment = os.environ | {"DORMOUSE_SUPERVISOR": "external"} | environment
+        self.start()
+
+    def start(self) -> Self:
+        command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        return self
+
+    def wait_until_up(self) -> Self:
+        def is_up() -> bool:
+            assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
+            try:
+                return httpx.get(f"{self.url}/healthz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(is_up, what="the server")
+        return self
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.TOKEN}"}
+
+    def kill(self) -> None:
+        """SIGKILL: no handler, no `finally`, no goodbye."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> Self:
+        """Again, on the same port."""
+        self.stop()
+        return self.start().wait_until_up()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
