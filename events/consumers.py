@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
@@ -90,6 +91,10 @@ class EventStream(AsyncHttpConsumer):
         finally:
             await self.stop()
 
+    async def dispatch(self, message: Any) -> None:
+        """As Channels does it, without closing database connections in a thread: a stream opens none of its own."""
+        await {"http.request": self.http_request, "http.disconnect": self.http_disconnect}[message["type"]](message)
+
     async def http_request(self, message: Any) -> None:
         """Answers in a task of its own, because a consumer sees the hang-up only between two messages."""
         if self.answering is None:
@@ -98,7 +103,7 @@ class EventStream(AsyncHttpConsumer):
     async def http_disconnect(self, message: Any) -> None:
         await self.stop()
         self.reader = None
-        await super().http_disconnect(message)
+        raise StopConsumer
 
     async def stop(self) -> None:
         if self.answering and not self.answering.done():

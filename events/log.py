@@ -12,6 +12,8 @@ from django.utils import timezone
 from events.models import EventLog
 
 MAX_DATA_BYTES = 64 * 1024
+#: What can be written must be readable wherever it is read, also far down a stack: one such row would stop the stream.
+MAX_DEPTH = 100
 TYPE = re.compile(r"[!-~]([ -~]{0,98}[!-~])?")
 #: Names that mean something else on the stream or in a browser's EventSource.
 RESERVED = {"keep-alive", "open", "message", "error"}
@@ -30,7 +32,9 @@ def record(
     Raises ValueError for a type, an instance or data that the log cannot keep, TypeError for data that JSON cannot.
     """
     if not TYPE.fullmatch(type) or type in RESERVED or type.startswith("stream-"):
-        raise ValueError(f"{type!r} is no event type: at most 100 printable ASCII characters, and none of the stream's own")
+        raise ValueError(
+            f"{type!r} is no event type: at most 100 printable ASCII characters, and none of the stream's own"
+        )
     if len(instance) > 255:
         raise ValueError(f"an instance's name has at most 255 characters, not {len(instance)}")
     return EventLog.objects.create(
@@ -41,21 +45,23 @@ def record(
 def _checked(data: dict[str, Any]) -> dict[str, Any]:
     """`data` as it will be read back. The size is that of its JSON in UTF-8."""
     text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
-    size = len(text.encode(errors="replace"))
+    kept = _storable_json(json.loads(text))
+    size = len(json.dumps(kept, ensure_ascii=False).encode())
     if size > MAX_DATA_BYTES:
         raise ValueError(f"the data of an event has at most {MAX_DATA_BYTES} bytes as JSON, not {size}")
-    kept = _storable_json(json.loads(text))
     assert isinstance(kept, dict)
     return kept
 
 
-def _storable_json(value: Any) -> Any:
+def _storable_json(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"the data of an event is nested at most {MAX_DEPTH} deep")
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, list):
-        return [_storable_json(item) for item in value]
+        return [_storable_json(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {storable(key): _storable_json(item) for key, item in value.items()}
+        return {storable(key): _storable_json(item, depth + 1) for key, item in value.items()}
     return value
 
 

@@ -1,0 +1,117 @@
+"""Readers of /events for the tests: of a real server, and of the consumer in the test's own event loop."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Self
+from unittest.mock import sentinel
+
+import httpx
+from channels.db import database_sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from httpx_sse import EventSource, ServerSentEvent, SSEDecoder, connect_sse
+
+from config.access import Program
+from events.consumers import EventStream
+from events.log import record
+from tests.servers import DEADLINE_SECONDS, Server
+
+arecord = database_sync_to_async(record)
+
+
+@contextmanager
+def connected(server: Server, query: str = "", **headers: str) -> Iterator[EventSource]:
+    with (
+        httpx.Client(timeout=DEADLINE_SECONDS, headers=server.bearer | headers) as client,
+        connect_sse(client, "GET", f"{server.url}/events{query}") as source,
+    ):
+        yield source
+
+
+@contextmanager
+def listening(server: Server, query: str = "", **headers: str) -> Iterator[Iterator[ServerSentEvent]]:
+    """The messages of one connection, as they come."""
+    with connected(server, query, **headers) as source:
+        yield source.iter_sse()
+
+
+def take(messages: Iterator[ServerSentEvent], count: int) -> list[ServerSentEvent]:
+    return list(islice(messages, count))
+
+
+def ids(messages: list[ServerSentEvent]) -> list[int]:
+    return [int(message.id) for message in messages]
+
+
+class Listener:
+    """One connection to EventStream without a server: `async with Listener("?after=0") as listener`."""
+
+    def __init__(self, query: str = "", user: Any = sentinel.program, method: str = "GET", **initkwargs: Any) -> None:
+        self.user = Program() if user is sentinel.program else user
+        self.permitted = True
+        self.status = 0
+        self.body = b""
+        self.ended = False
+        self._app = EventStream.as_asgi(**initkwargs)
+        self._scope: dict[str, Any] = {
+            "type": "http",
+            "method": method,
+            "path": "/events",
+            "query_string": query.removeprefix("?").encode(),
+            "headers": [],
+            "has_perm": self._has_perm,
+        }
+        self._scope["request"] = ASGIRequest(self._scope, None)
+        self._decoder = SSEDecoder()
+        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[ServerSentEvent] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        self._incoming.put_nowait({"type": "http.request", "body": b""})
+        self.task = asyncio.create_task(self._app(self._scope, self._incoming.get, self._send))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.hang_up()
+        await asyncio.wait([self.task])
+
+    def hang_up(self) -> None:
+        self._incoming.put_nowait({"type": "http.disconnect"})
+
+    async def next(self) -> ServerSentEvent:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await self._outgoing.get()
+
+    async def take(self, count: int) -> list[ServerSentEvent]:
+        return [await self.next() for _ in range(count)]
+
+    async def until(self, type: str) -> list[ServerSentEvent]:
+        """Everything up to a message of `type`, which is the last."""
+        messages = [await self.next()]
+        while messages[-1].event != type:
+            messages.append(await self.next())
+        return messages
+
+    async def closed(self) -> dict[str, Any]:
+        """Waits for the end of the response; the body as JSON where it was no stream."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await self.task
+        return json.loads(self.body) if self.status != 200 else {}
+
+    async def _has_perm(self, permission: str) -> tuple[Any, bool]:
+        return self.user, self.permitted
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            return
+        self.body += message["body"]
+        for line in message["body"].decode().split("\n"):
+            if found := self._decoder.decode(line):
+                self._outgoing.put_nowait(found)
+        if not message.get("more_body"):
+            self.ended = True
+            self.hang_up()  # as daphne does after the last of the body

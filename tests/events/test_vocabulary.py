@@ -1,0 +1,67 @@
+import pytest
+
+from events.models import EventLog
+from events.vocabulary import duration_ms, sentence, word
+
+
+def event(type, instance="", /, **data):
+    return EventLog(type=type, instance=instance, data=data)
+
+
+def test_a_start_reads_with_its_latency():
+    started = event("container.lazy_started", "reviewer-default", instance="reviewer-default", latency_ms=287)
+    assert sentence(started) == "reviewer-default started in 287 ms"
+
+
+def test_a_stop_reads_with_its_idle_time():
+    stopped = event("container.lazy_stopped", "designer-default", idle_seconds=12 * 60 + 59)
+    assert sentence(stopped) == "designer-default stopped after 12 min idle"
+
+
+def test_a_failure_reads_with_its_reason():
+    failed = event("container.lazy_start_failed", "broken-default", error="exited with code 1 before it was ready")
+    assert sentence(failed) == "broken-default failed to start: exited with code 1 before it was ready"
+    assert word("container.lazy_start_failed").failure
+
+
+def test_an_unknown_type_reads_as_its_own_name():
+    assert sentence(event("deploy.finished", "reviewer-default")) == "Deploy finished · reviewer-default"
+    assert sentence(event("disk_almost.full")) == "Disk almost full"
+
+
+@pytest.mark.parametrize("type", ["container.lazy_started", "container.lazy_stopped", "container.lazy_start_failed"])
+@pytest.mark.parametrize("data", [{}, {"latency_ms": "x", "idle_seconds": None, "error": 1}])
+def test_data_that_do_not_fit_the_sentence_still_read(type, data):
+    assert "reviewer-default" in sentence(EventLog(type=type, instance="reviewer-default", data=data))
+
+
+@pytest.mark.parametrize("type", [".", "_", "...", "é", "x"])
+def test_every_type_has_a_title(type):
+    assert word(type).title
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 ms"),
+        (0.287, "287 ms"),
+        (0.999, "999 ms"),
+        (1, "1 s"),
+        (1.05, "1 s"),
+        (4.2, "4.2 s"),
+        (4.299, "4.2 s"),
+        (45, "45 s"),
+        (59.999, "59.9 s"),
+        (60, "1 min"),
+        (12 * 60 + 59, "12 min"),
+        (59 * 60 + 59, "59 min"),
+        (3600, "1 h"),
+        (3600 + 5 * 60, "1 h 5 min"),
+        (2 * 3600 + 59, "2 h"),
+        (86400 - 1, "23 h 59 min"),
+        (86400, "1 d"),
+        (3 * 86400 + 4 * 3600 + 3599, "3 d 4 h"),
+    ],
+)
+def test_durations_are_rounded_down_to_what_one_says(seconds, text):
+    assert duration_ms(round(seconds * 1000)) == text
