@@ -33,6 +33,20 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
         oldest = self.aggregate(id=Min("id"))["id"]
         return oldest or 0, latest or 0
 
+    def values_of(self, field: str, at_most: int = 200) -> list[str]:
+        """The values that occur in an indexed text field, in order, without the empty one.
+
+        One index lookup each: a DISTINCT would read the whole index: a million entries for one menu.
+        """
+        found: list[str] = []
+        while len(found) < at_most:
+            larger = self.filter(**{f"{field}__gt": found[-1] if found else ""})
+            value = larger.order_by(field).values_list(field, flat=True).first()
+            if value is None:
+                break
+            found.append(value)
+        return found
+
 
 class EventLog(models.Model):
     """One event. Written by `events.log.record()` alone, and never changed."""

@@ -30,6 +30,22 @@ WORDS = {
     ),
 }
 
+#: Why a start failed, in words. An unknown cause is shown as it is.
+CAUSES = {
+    "engine_unreachable": "the engine could not be reached",
+    "missing": "the engine no longer has it",
+    "image_missing": "its image is missing",
+    "port_conflict": "its port is taken",
+    "start_rejected": "the engine refused to start it",
+    "exited": "it exited before it was ready",
+    "oom": "it ran out of memory",
+    "not_ready": "it was not ready in time",
+    "interrupted": "the start was interrupted",
+}
+
+#: The types of which every event is a failure.
+FAILURES = frozenset(type for type, word in WORDS.items() if word.failure)
+
 
 def word(type: str) -> Word:
     """`deploy.finished` is called "Deploy finished"."""
