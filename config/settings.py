@@ -19,7 +19,7 @@ LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 DEBUG = env.bool("DJANGO_DEBUG", False)
 HTTPS = env.bool("DJANGO_HTTPS", False)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", LOOPBACK)
-CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
 
 
 def generated(path: Path) -> str:
@@ -55,6 +55,7 @@ SECRET_KEY = secret_key()
 
 DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
 DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
+DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
 DORMOUSE_SUPERVISOR = env.str("DORMOUSE_SUPERVISOR", "embedded")
 DORMOUSE_API_TOKEN = env.str("DORMOUSE_API_TOKEN", "")
 DORMOUSE_MAX_STREAMS = env.int("DORMOUSE_MAX_STREAMS", 5000)

@@ -10,15 +10,17 @@ from typing import Any
 from django.dispatch import Signal
 
 #: A start that Dormouse made succeeded: its readiness probe did.
-#: instance: str, latency_ms: int, run: int, at: datetime; start_ms: int, ready_ms: int; recovered: True where settled for a dead worker
+#: instance: str, latency_ms: int, run: int, at: datetime; where known start_ms: int, ready_ms: int; recovered: True
+#: where it was settled for a dead worker.
 lazy_started = Signal()
 
 #: An idle stop returned.
-#: instance: str, idle_seconds: int, run: int, at: datetime; recovered: True
+#: instance: str, idle_seconds: int, run: int, at: datetime; recovered: True, as above.
 lazy_stopped = Signal()
 
 #: A start failed, or its readiness probe did.
-#: instance: str, error: str, run: int, at: datetime, cause: str; exit_code: int, log_tail: str, recovered: True where known
+#: instance: str, error: str, run: int, at: datetime, cause: str; where known exit_code: int, log_tail: str;
+#: recovered: True, as above.
 lazy_start_failed = Signal()
 
 

@@ -1,1 +1,92 @@
-def start_embedded() -> None: ...
+"""The loop that recovers, observes and stops the idle: a thread of the web process, or `manage.py supervise`."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from django.db import DatabaseError, connections
+
+from lifecycle.exceptions import EngineUnreachable
+from lifecycle.observation import Observer
+from lifecycle.transitions import Lifecycle, quietly
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 1
+#: Stops and recoveries at a time; what is left over waits for the next sweep.
+THREADS = 16
+
+
+class Supervisor:
+    """Sweeps once a second. Any number of them may run, in any number of processes."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._observer = Observer(lifecycle)
+        self._slots = threading.BoundedSemaphore(THREADS)
+        self._said = ""
+
+    def run(self, ended: threading.Event) -> None:
+        """Sweeps until `ended`. What fails is logged and tried again, for nobody else would do it."""
+        while True:
+            try:
+                self.sweep()
+            except DatabaseError as error:
+                self._say(f"The database does not answer: {error}")
+                connections.close_all()
+            except Exception:
+                logger.exception("A sweep failed")
+            if ended.wait(SWEEP_SECONDS):
+                return
+
+    def sweep(self) -> None:
+        """What dead workers left behind first: it needs the engine less than the rest."""
+        self._lifecycle.recover(self._in_thread)
+        try:
+            self._observer.look()
+        except EngineUnreachable as error:
+            self._say(str(error))
+        else:
+            self._say("")
+            self._lifecycle.stop_idle(self._in_thread)
+
+    def _in_thread(self, work: Callable[[], object]) -> None:
+        if not self._slots.acquire(blocking=False):
+            return
+
+        def run() -> None:
+            try:
+                quietly(work)
+            except Exception:
+                logger.exception("A transition failed; it is tried again")
+            finally:
+                connections.close_all()
+                self._slots.release()
+
+        threading.Thread(target=run, name="transition", daemon=True).start()
+
+    def _say(self, trouble: str) -> None:
+        """Once for each trouble, not once a second."""
+        if trouble != self._said:
+            logger.warning("%s", trouble) if trouble else logger.info("The engine answers again")
+        self._said = trouble
+
+
+def start_embedded() -> None:
+    """In a daemon thread of this process; called when config.asgi is imported."""
+    threading.Thread(target=_run_embedded, name="supervisor", daemon=True).start()
+
+
+def _run_embedded() -> None:
+    from lifecycle.assembly import lifecycle
+
+    ended = threading.Event()
+    while True:
+        try:
+            supervisor = Supervisor(lifecycle())
+        except DatabaseError as error:  # not migrated yet, or not up yet
+            logger.warning("The supervisor waits for the database: %s", error)
+            connections.close_all()
+            ended.wait(SWEEP_SECONDS)
+        else:
+            supervisor.run(ended)

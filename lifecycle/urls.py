@@ -1,3 +1,9 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from lifecycle import views
+
+urlpatterns = [
+    path("instances", views.instances, name="api-instances"),
+    path("instances/<str:name>", views.instance, name="api-instance"),
+    path("instances/<str:name>/dispatch", views.dispatch, name="api-dispatch"),
+]

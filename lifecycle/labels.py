@@ -1,0 +1,195 @@
+"""Every label: its type, default and meaning. The one source, also of the README's table.
+
+Durations are written as Go does (`500ms`, `1h30m`), and `d` for days.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from lifecycle.exceptions import LabelError
+
+PREFIX = "dormouse."
+ENABLE = f"{PREFIX}enable"
+READY = ("http", "tcp", "health", "running")
+#: Docker checks the health of a container this often, where its HEALTHCHECK does not say.
+DOCKER_HEALTH_INTERVAL = timedelta(seconds=30)
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> timedelta:
+    """`1h30m` as a timedelta. Raises ValueError, which says what is wrong, for a person."""
+    if text == "0":
+        return timedelta(0)
+    if text.startswith("-"):
+        raise ValueError("is negative")
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("is no duration: write it as 500ms, 30s, 15m, 1h30m or 2d")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > timedelta(days=36500).total_seconds():
+        raise ValueError("is longer than a hundred years")
+    return timedelta(seconds=seconds)
+
+
+def positive_duration(text: str) -> timedelta:
+    value = duration(text)
+    if not value:
+        raise ValueError("must be longer than 0")
+    return value
+
+
+def optional_duration(text: str) -> timedelta | None:
+    """0 is none."""
+    return duration(text) or None
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"is no whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def path(text: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", text):
+        raise ValueError("is no path: it begins with / and has no blanks")
+    return text
+
+
+def readiness(text: str) -> str:
+    if text not in READY:
+        raise ValueError(f"must be one of {', '.join(READY)}")
+    return text
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label: its key without the prefix, how it is read, its default as written, and what it means."""
+
+    key: str
+    parse: Callable[[str], Any]
+    default: str
+    meaning: str
+    #: What the table says where the default is not fixed.
+    default_shown: str = ""
+
+
+LABELS = (
+    Label(
+        "port",
+        whole_number(1, 65535),
+        "",
+        "where the agent listens, for the probe and for dispatch",
+        "the one exposed port",
+    ),
+    Label(
+        "ready",
+        readiness,
+        "",
+        "what ready means: `http`, `tcp`, `health` (its HEALTHCHECK) or `running`",
+        "`http` with a port, else `health` with a HEALTHCHECK, else `running`",
+    ),
+    Label(
+        "ready-path", path, "", "what `http` asks: 2xx or 3xx is ready. Without it `/`, and any HTTP answer is ready"
+    ),
+    Label(
+        "start-timeout",
+        positive_duration,
+        "30s",
+        "from the start to ready; with `health` it must exceed the check's interval",
+    ),
+    Label("stop-timeout", duration, "10s", "grace before the engine kills"),
+    Label("idle-timeout", optional_duration, "15m", "without work for this long: asleep. `0`: never"),
+    Label("dispatch-path", path, "/", "where dispatched work is sent"),
+    Label("dispatch-timeout", optional_duration, "0", "how long the agent may take to begin its answer", "`0`, none"),
+    Label("log-tail", whole_number(0, 1000), "20", "lines of output kept with a failure; `0` for none"),
+)
+KEYS = {label.key for label in LABELS}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of one instance, read. A timeout of None is none."""
+
+    port: int | None
+    ready: str
+    ready_path: str | None
+    start_timeout: timedelta
+    stop_timeout: timedelta
+    idle_timeout: timedelta | None
+    dispatch_path: str
+    dispatch_timeout: timedelta | None
+    log_tail: int
+
+
+def read(
+    instance: str,
+    labels: Mapping[str, str],
+    *,
+    exposed: tuple[int, ...] = (),
+    health_interval: timedelta | None = None,
+) -> Labels:
+    """The labels of `instance`, given what its image exposes and how often its HEALTHCHECK runs (None: it has none).
+
+    Raises LabelError, which names the instance, the label and the value.
+    """
+    values = {label.key.replace("-", "_"): _value(instance, label, labels) for label in LABELS}
+    values["port"] = values["port"] or _only_port(instance, exposed)
+    values["ready"] = values["ready"] or (
+        "http" if values["port"] else "running" if health_interval is None else "health"
+    )
+    found = Labels(**values)
+    _check_ready(instance, found, health_interval)
+    return found
+
+
+def idle_timeout(labels: Mapping[str, str]) -> timedelta | None:
+    """The idle timeout alone, as far as it can be read; for a sweep, which does not inspect."""
+    try:
+        return optional_duration(labels.get(f"{PREFIX}idle-timeout", "15m"))
+    except ValueError:
+        return None
+
+
+def unknown(labels: Mapping[str, str]) -> list[str]:
+    """Labels with our prefix that mean nothing: misspelt, probably."""
+    ours = (name for name in labels if name.startswith(PREFIX) and name != ENABLE)
+    return sorted(name for name in ours if name.removeprefix(PREFIX) not in KEYS)
+
+
+def _value(instance: str, label: Label, labels: Mapping[str, str]) -> Any:
+    name = PREFIX + label.key
+    text = labels.get(name)
+    if text is None:
+        return label.parse(label.default) if label.default else None
+    try:
+        return label.parse(text.strip())
+    except ValueError as error:
+        raise LabelError(instance, name, text, str(error)) from None
+
+
+def _only_port(instance: str, exposed: tuple[int, ...]) -> int | None:
+    if len(exposed) > 1:
+        several = ", ".join(map(str, sorted(exposed)))
+        raise LabelError(instance, f"{PREFIX}port", "", f"is not set, and several ports are exposed: {several}")
+    return exposed[0] if exposed else None
+
+
+def _check_ready(instance: str, found: Labels, health_interval: timedelta | None) -> None:
+    if found.ready in ("http", "tcp") and not found.port:
+        raise LabelError(instance, f"{PREFIX}ready", found.ready, f"needs a port: set {PREFIX}port")
+    if found.ready != "health":
+        return
+    if health_interval is None:
+        raise LabelError(instance, f"{PREFIX}ready", found.ready, "needs a HEALTHCHECK, and the container has none")
+    if found.start_timeout <= health_interval:
+        timeout = f"{found.start_timeout.total_seconds():g}s"
+        reason = f"must exceed the interval of the HEALTHCHECK, {health_interval.total_seconds():g}s"
+        raise LabelError(instance, f"{PREFIX}start-timeout", timeout, reason)

@@ -1,0 +1,68 @@
+"""Hand a piece of work to an instance, waking it first if it sleeps, and write its answer to standard output."""
+
+import asyncio
+import sys
+from argparse import ArgumentParser
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from lifecycle import assembly
+from lifecycle.dispatch import Dispatcher, Work
+from lifecycle.exceptions import LifecycleError
+from lifecycle.waking import Waker
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="the instance, for example reviewer-default")
+        parser.add_argument(
+            "--data", default="", metavar="TEXT|@FILE|-", help="the work: a text, a file's content, or standard input"
+        )
+        parser.add_argument(
+            "--content-type", default="application/octet-stream", help="of the work (default %(default)s)"
+        )
+
+    def handle(self, *args: Any, name: str, data: str, content_type: str, **options: Any) -> None:
+        body = _content(data)
+        lifecycle = assembly.lifecycle("dispatch")
+        waker = Waker(lifecycle)
+        try:
+            asyncio.run(_dispatch(Dispatcher(waker), name, Work(_once(body), content_type, str(len(body)))))
+        except LifecycleError as error:
+            raise CommandError(str(error)) from error
+        finally:
+            waker.shut_down()
+            lifecycle.worker.end()
+
+
+async def _dispatch(dispatcher: Dispatcher, name: str, work: Work) -> None:
+    answer = await dispatcher.dispatch(name, work)
+    try:
+        async for chunk in answer:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+    finally:
+        answer.close()
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise CommandError(f"{name} answered {answer.status} {HTTPStatus(answer.status).phrase}")
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _content(data: str) -> bytes:
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if not data.startswith("@"):
+        return data.encode()
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{data[1:]} cannot be read: {error.strerror}") from error

@@ -1,0 +1,26 @@
+"""Stop the idle, recover what a dead process left behind, and observe what others do, until interrupted.
+
+For DORMOUSE_SUPERVISOR=external; otherwise each web process does it itself.
+"""
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from lifecycle import assembly
+from lifecycle.supervisor import Supervisor
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
+        lifecycle = assembly.lifecycle("supervise")
+        self.stdout.write(f"Supervising the {lifecycle.engine.name} engine. Quit with Ctrl-C.")
+        Supervisor(lifecycle).run(ended)
+        lifecycle.worker.end()

@@ -1,0 +1,121 @@
+"""What others do to instances: seen, noted in their rows, and respected. No event is invented for it.
+
+Observers read the rows, then list, then inspect what differs, then update by version.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from lifecycle import labels
+from lifecycle.engines.base import Listed, Sighting
+from lifecycle.exceptions import EngineUnreachable, LabelError, Missing
+from lifecycle.models import EngineSight, Instance, State
+from lifecycle.transitions import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+#: Sleeping instances whose labels are read by inspection, in one look.
+INSPECTIONS = 2
+#: How often an unchanged sight is written down again.
+SIGHT = timedelta(seconds=10)
+
+
+class Observer:
+    """Looks at the engine again and again. Keeps in mind which labels it has read already."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._engine = lifecycle.engine
+        self._clock = lifecycle.clock
+        #: By instance: what was listed when its labels were last read.
+        self._read: dict[str, tuple[str, Mapping[str, str]]] = {}
+
+    def look(self) -> None:
+        """One list, and an inspection of each instance that differs from its row. Raises EngineUnreachable."""
+        rows = {row.name: row for row in Instance.objects.all()}
+        try:
+            listed = {one.name: one for one in self._engine.instances()}
+        except EngineUnreachable as error:
+            self._note_sight(str(error))
+            raise
+        self._note_sight("")
+        for name, one in listed.items():
+            self._follow(rows.get(name) or self._new(one), one)
+        for name in rows.keys() - listed.keys():
+            self._note_gone(rows[name])
+        self._read_labels([one for one in listed.values() if self._read.get(one.name) != _read_key(one)])
+
+    def _follow(self, row: Instance, one: Listed) -> None:
+        """Whether it runs, where that differs from the row."""
+        if not row.present:
+            Instance.objects.filter(pk=row.pk).update(present=True)
+        if one.running != (row.state == State.READY) and row.state in (State.ASLEEP, State.READY):
+            self._note_state(row, self._inspect(row.name))
+
+    def _note_state(self, row: Instance, seen: Sighting | None) -> None:
+        if seen and seen.running:
+            if self._lifecycle.adopt(row, seen):
+                logger.info("%s was started by others", row.name)
+        elif row.state == State.READY and self._fall_asleep(row):
+            logger.info("%s was stopped by others", row.name)
+
+    def _fall_asleep(self, row: Instance) -> bool:
+        return Instance.objects.change(row, state=State.ASLEEP, since=self._clock.now(), probed=False)
+
+    def _note_gone(self, row: Instance) -> None:
+        self._read.pop(row.name, None)
+        if row.present:
+            Instance.objects.filter(pk=row.pk).update(present=False, label_error="", label_warning="")
+        if row.state == State.READY:
+            self._note_state(row, self._inspect(row.name))
+
+    def _read_labels(self, unread: list[Listed]) -> None:
+        """Those of sleeping instances a few at a time, for a host may have hundreds."""
+        running = [one for one in unread if one.running]
+        sleeping = [one for one in unread if not one.running]
+        for one in running + sleeping[:INSPECTIONS]:
+            seen = self._inspect(one.name)
+            if seen:
+                self._note(one.name, **_of_labels(seen))
+                self._read[one.name] = _read_key(one)
+
+    def _new(self, one: Listed) -> Instance:
+        defaults = {"since": self._clock.now(), "idle_timeout": labels.idle_timeout(one.labels)}
+        return Instance.objects.get_or_create(name=one.name, defaults=defaults)[0]
+
+    def _inspect(self, name: str) -> Sighting | None:
+        try:
+            return self._engine.inspect(name)
+        except Missing:
+            return None
+
+    def _note(self, name: str, **values: Any) -> None:
+        """Facts beside the state: no version moves, and nothing is written that stands there already."""
+        Instance.objects.filter(pk=name).exclude(**values).update(**values)
+
+    def _note_sight(self, error: str) -> None:
+        now = self._clock.now()
+        sight, new = EngineSight.objects.get_or_create(
+            engine=self._engine.name, defaults={"asked": now, "error": error, "answered": None if error else now}
+        )
+        if not new and (sight.error != error or _is_old(sight.asked, now)):
+            sight.asked, sight.error = now, error
+            sight.answered = sight.answered if error else now
+            sight.save()
+
+
+def _is_old(stamp: datetime, now: datetime) -> bool:
+    return abs(now - stamp) >= SIGHT
+
+
+def _read_key(one: Listed) -> tuple[str, Mapping[str, str]]:
+    return one.id, one.labels
+
+
+def _of_labels(seen: Sighting) -> dict[str, Any]:
+    warning = "; ".join(seen.warnings)
+    if isinstance(seen.labels, LabelError):
+        return {"label_error": str(seen.labels), "label_warning": warning, "idle_timeout": None}
+    return {"label_error": "", "label_warning": warning, "idle_timeout": seen.labels.idle_timeout}

@@ -1,0 +1,109 @@
+"""The API. Errors are problem details; permission is decided before existence."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST, require_safe
+
+from lifecycle import assembly, status
+from lifecycle.dispatch import AgentBrokeOff, AgentTooSlow, Answer, Work
+from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, LifecycleError, StartFailed, UnknownInstance
+from lifecycle.models import EngineSight, Instance
+from lifecycle.problems import ProblemResponse, refusal
+
+SEE = "events.view_eventlog"
+DISPATCH = "lifecycle.dispatch_instance"
+CHUNK_BYTES = 64 * 1024
+#: An agent's answer comes from our origin: it may be shown, but run nothing and read nothing there.
+ANSWER_POLICY = "default-src 'none'; sandbox"
+
+
+@require_safe
+def instances(request: HttpRequest) -> HttpResponse:
+    """Every instance, and the last look at the engine."""
+    refused = refusal(request.user, request.user.has_perm(SEE), SEE)
+    if refused:
+        return refused
+    sights = EngineSight.objects.values("engine", "asked", "answered", "error")
+    rows = status.described(Instance.objects.all(), timezone.now())
+    return JsonResponse({"engines": list(sights), "instances": rows})
+
+
+@require_safe
+def instance(request: HttpRequest, name: str) -> HttpResponse:
+    """One instance."""
+    refused = refusal(request.user, request.user.has_perm(SEE), SEE)
+    if refused:
+        return refused
+    rows = Instance.objects.filter(pk=name)
+    if not rows:
+        return problem_of(UnknownInstance(name))
+    return JsonResponse(status.described(rows, timezone.now())[0])
+
+
+@csrf_exempt  # checked in csrf_problem
+@require_POST
+async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Wakes the instance, forwards the body, and streams the agent's answer back."""
+    user = await request.auser()
+    refused = refusal(user, await user.ahas_perm(DISPATCH), DISPATCH) or csrf_problem(request)
+    if refused:
+        return refused
+    work = Work(_body(request), request.META.get("CONTENT_TYPE", ""), request.META.get("CONTENT_LENGTH") or None)
+    try:
+        answer = await assembly.dispatcher().dispatch(name, work)
+    except LifecycleError as error:
+        return problem_of(error)
+    return _response(answer)
+
+
+def csrf_problem(request: HttpRequest) -> ProblemResponse | None:
+    """Where a session's POST lacks its CSRF token, which the API takes from the header X-CSRFToken alone.
+
+    Django's own check would parse a form first, and what it has parsed could not be forwarded any more; a request that
+    is being read already has no form for it.
+    """
+    request.read(0)
+    check = _Csrf(lambda request: HttpResponse())
+    return check.process_view(request, lambda request: HttpResponse(), (), {})  # type: ignore[return-value]
+
+
+class _Csrf(CsrfViewMiddleware):
+    def _reject(self, request: HttpRequest, reason: str) -> ProblemResponse:
+        return ProblemResponse(403, f"{reason} A session's POST sends it in the header X-CSRFToken.")
+
+
+async def _body(request: HttpRequest) -> AsyncIterator[bytes]:
+    """The body, which Django has received already, in memory or in a file. In a coroutine, for reads are short."""
+    while chunk := request.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _response(answer: Answer) -> StreamingHttpResponse:
+    """Closes `answer` with itself, however it ends."""
+    response = StreamingHttpResponse(answer, status=answer.status)
+    del response["Content-Type"]
+    for name, value in answer.headers.items():
+        response[name] = value
+    response["Content-Security-Policy"] = ANSWER_POLICY
+    response["Cache-Control"] = "no-store"
+    if answer.wake_ms is not None:
+        response["Server-Timing"] = f"wake;dur={answer.wake_ms}"
+    return response
+
+
+def problem_of(error: LifecycleError) -> ProblemResponse:
+    """What the API says of `error`."""
+    if isinstance(error, StartFailed):
+        facts: dict[str, Any] = {key: value for key, value in error.data().items() if key != "log_tail"}
+        return ProblemResponse(503, str(error), instance=error.instance, **facts)
+    if isinstance(error, EngineUnreachable):
+        return ProblemResponse(503, str(error), cause=Cause.ENGINE_UNREACHABLE, error=str(error))
+    if isinstance(error, LabelError):
+        return ProblemResponse(409, str(error), instance=error.instance, label=error.label, value=error.value)
+    statuses = {UnknownInstance: 404, AgentBrokeOff: 502, AgentTooSlow: 504}
+    return ProblemResponse(statuses[type(error)], str(error))
