@@ -11,7 +11,7 @@ from unittest.mock import sentinel
 import httpx
 from channels.db import database_sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from httpx_sse import EventSource, ServerSentEvent, SSEDecoder, connect_sse
+from httpx_sse import EventSource, ServerSentEvent, connect_sse
 
 from config.access import Program
 from events.consumers import EventStream
@@ -64,7 +64,6 @@ class Listener:
             "has_perm": self._has_perm,
         }
         self._scope["request"] = ASGIRequest(self._scope, None)
-        self._decoder = SSEDecoder()
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._outgoing: asyncio.Queue[ServerSentEvent] = asyncio.Queue()
 
@@ -109,8 +108,8 @@ class Listener:
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
             return
         self.body += message["body"]
-        for line in message["body"].decode().split("\n"):
-            if found := self._decoder.decode(line):
+        if self.status == 200:
+            for found in EventSource(httpx.Response(200, headers=self.headers, content=message["body"])).iter_sse():
                 self._outgoing.put_nowait(found)
         if not message.get("more_body"):
             self.ended = True
