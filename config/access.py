@@ -100,10 +100,12 @@ class AsgiAccess:
             request = ASGIRequest(scope, BytesIO())
             request.get_host()
         except (DisallowedHost, UnicodeDecodeError):
-            return await answer(HttpResponse("Bad Request\n", status=400, content_type="text/plain"), send)
+            await answer(HttpResponse("Bad Request\n", status=400, content_type="text/plain"), send)
+            return
         if settings.SECURE_SSL_REDIRECT and not request.is_secure():
             location = request.build_absolute_uri().replace("http:", "https:", 1)
-            return await answer(HttpResponse(status=301, headers={"Location": location}), send)
+            await answer(HttpResponse(status=301, headers={"Location": location}), send)
+            return
 
         def has_perm(permission: str) -> tuple[Any, bool]:
             user = who(request)

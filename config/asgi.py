@@ -1,6 +1,7 @@
 """The web process: /events in front of Django's own handler, and the embedded supervisor beside them."""
 
 import os
+from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
@@ -14,9 +15,8 @@ from config.access import AsgiAccess  # noqa: E402
 from events.consumers import EventStream  # noqa: E402
 from lifecycle.supervisor import start_embedded  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {"http": URLRouter([path("events", AsgiAccess(EventStream.as_asgi())), re_path("", django)])}
-)
+routes: list[Any] = [path("events", AsgiAccess(EventStream.as_asgi())), re_path("", django)]  # type: ignore[arg-type]
+application = ProtocolTypeRouter({"http": URLRouter(routes)})
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()

@@ -45,7 +45,8 @@ def secret_key() -> str:
         return key
     if HTTPS or not set(ALLOWED_HOSTS) <= set(LOOPBACK):
         raise ImproperlyConfigured(
-            "DJANGO_SECRET_KEY (or DJANGO_SECRET_KEY_FILE) must be set: a generated key is only for loopback and plain HTTP. "
+            "DJANGO_SECRET_KEY (or DJANGO_SECRET_KEY_FILE) must be set: "
+            "a generated key is only for loopback and plain HTTP. "
             'Make one with: python -c "import secrets; print(secrets.token_urlsafe(50))"'
         )
     return generated(VAR_DIR / "secret-key")
@@ -183,6 +184,10 @@ LOGGING = {
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    # Every request of the probe and of dispatch would be a line of its own.
-    "loggers": {"httpx": {"level": "WARNING"}, "django": {"propagate": True, "handlers": []}},
+    # Every request of the probe and of dispatch would be a line of its own; and how daphne listens is no news.
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+        "django": {"propagate": True, "handlers": []},
+    },
 }

@@ -28,6 +28,13 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 5
 
+#: What the operator's log says of each, after its commit.
+SAID = {
+    signals.lazy_started: (logging.INFO, "%s started (run %d: %s)"),
+    signals.lazy_stopped: (logging.INFO, "%s stopped (run %d: %s)"),
+    signals.lazy_start_failed: (logging.WARNING, "%s failed to start (run %d: %s)"),
+}
+
 #: Is told of every event as `sink(signal, **data)`, inside the transaction that reports it.
 Sink = Callable[..., None]
 
@@ -128,4 +135,4 @@ class Claims:
                 raise ClaimLost(f"{row.name}: another worker has settled run {row.run}")
             self._sink(signal, instance=row.name, run=row.run, at=now, **data)
         facts = ", ".join(f"{key} {value}" for key, value in data.items() if key != "log_tail")
-        logger.info("%s is %s (run %d: %s)", row.name, row.state, row.run, facts)
+        logger.log(*SAID[signal], row.name, row.run, facts)

@@ -43,7 +43,8 @@ def end_those_of(workers: Collection[uuid.UUID | None], clock: Clock) -> None:
     """Ends the leases of dead workers; their instances are idle from now on."""
     leases = [lease for lease in Lease.objects.all() if lease.worker in workers]
     if leases:
-        logger.warning("Ended %d leases of processes that are gone", len(leases))
+        names = ", ".join(sorted({lease.instance_id for lease in leases}))
+        logger.warning("Ended the leases of processes that are gone, on: %s", names)
         _end(leases, clock)
 
 

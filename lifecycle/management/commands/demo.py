@@ -1,0 +1,94 @@
+"""Run Dormouse with three local agents, and dispatch work to them at random, until interrupted.
+
+The agents are small HTTP servers that take a few hundred milliseconds to boot; one fails to now and then. They are put
+to sleep after five idle seconds, so that every kind of event appears within a minute. All of it is kept in var/demo/.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from argparse import ArgumentParser
+from itertools import chain
+from typing import Any
+
+import httpx
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from lifecycle.demo.household import AGENTS, Household
+
+END_SECONDS = 10
+
+
+class Command(BaseCommand):
+    help = __doc__
+    requires_system_checks = []  # the demo's processes have settings of their own
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=8000, help="of the page (default %(default)s)")
+
+    def handle(self, *args: Any, port: int, **options: Any) -> None:
+        _check_free(port)
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: ended.set())
+        household = Household(settings.VAR_DIR / "demo")
+        household.stop_agents()
+        household.write_agents()
+        environment = os.environ | household.environment()
+        self._prepare(household, environment)
+        server = _serve(port, environment)
+        self.stdout.write(f"The Agents page is on http://127.0.0.1:{port}/agents/. Quit with Ctrl-C.")
+        try:
+            self._dispatch_at_random(f"http://127.0.0.1:{port}", household.token, server, ended)
+        finally:
+            _end(server)
+            household.stop_agents()
+        self.stdout.write("The demo and its agents have ended; the events are kept.")
+
+    def _prepare(self, household: Household, environment: dict[str, str]) -> None:
+        for command in (["migrate", "--verbosity=0"], ["create_admin", f"--password-file={household.password_file}"]):
+            subprocess.run([sys.executable, "manage.py", *command], cwd=settings.BASE_DIR, env=environment, check=True)
+
+    def _dispatch_at_random(
+        self, url: str, token: str, server: subprocess.Popen[bytes], ended: threading.Event
+    ) -> None:
+        """One piece of work at a time, some seconds apart; to each agent once, then to any."""
+        names = chain(AGENTS, iter(lambda: random.choice(list(AGENTS)), None))  # noqa: S311  # no secret
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+            while not ended.wait(random.uniform(1, 4)):  # noqa: S311
+                if server.poll() is not None:
+                    raise CommandError(f"The web process ended with code {server.returncode}.")
+                name = next(names)
+                try:
+                    client.post(f"/api/instances/{name}/dispatch", content=b"a piece of work")
+                except httpx.TransportError as error:
+                    if not ended.is_set():
+                        self.stderr.write(f"The dispatch to {name} failed: {error}")
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CommandError(f"Port {port} cannot be used ({error.strerror}); choose another with PORT=.") from error
+
+
+def _serve(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "--verbosity", "0"]
+    return subprocess.Popen([*command, "config.asgi:application"], cwd=settings.BASE_DIR, env=environment)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
