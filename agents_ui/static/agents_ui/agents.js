@@ -8,7 +8,7 @@
 const BEAT_SECONDS = 40; // the server says something every 15 s at least
 const REFRESH_SECONDS = 10;
 const LONGEST_WAIT_SECONDS = 30;
-const SETTLED_SECONDS = 5; // a connection that ends sooner counts as failed, so that nothing spins
+const SETTLED_SECONDS = 5; // what ends sooner counts as failed, so that nothing spins
 const MOST_ROWS = 500;
 
 const timeline = document.getElementById("timeline");
@@ -22,10 +22,8 @@ let over = false;
 let cursor = Number(timeline.dataset.cursor);
 let connecting = new AbortController();
 
-// --- what the page says of itself ---
-
 function say(state, ...words) {
-  connection.hidden = false;
+  connection.hidden = false; // without this script there is no connection to speak of
   connection.dataset.state = state;
   connection.replaceChildren(...words);
 }
@@ -34,24 +32,20 @@ function sayOver(error) {
   if (over) return;
   over = true;
   connecting.abort(error);
-  say("over", error.message);
-  announcer.textContent = error.message;
-  if (!error.signIn) return;
   const link = document.createElement("a");
   link.href = timeline.dataset.login;
   link.textContent = "Sign in to resume live updates";
-  say("over", "Signed out. ", link);
+  say("over", error.message, " ", link);
+  announcer.textContent = connection.textContent;
 }
-
-// --- asking the server ---
 
 async function ask(url, options = {}) {
   // A redirect can only lead to a login.
   const response = await fetch(url, { redirect: "manual", ...options });
   if (response.type === "opaqueredirect" || response.status === 401) {
-    throw Object.assign(new Over("Signed out. Sign in to resume live updates"), { signIn: true });
+    throw new Over("Signed out.");
   }
-  if (response.status === 403) throw new Over("You may not see the events any more");
+  if (response.status === 403) throw new Over("You may not see the events any more.");
   if (!response.ok && response.status !== 304) {
     throw Object.assign(new Error(response.statusText), { waitSeconds: Number(response.headers.get("Retry-After")) });
   }
@@ -67,14 +61,12 @@ function parsed(html) {
 // --- rows ---
 
 function insert(days) {
+  timeline.dataset.live = ""; // from now on what arrives is tinted for a moment
   for (const day of [...days.querySelectorAll(".day")].reverse()) {
     const newest = timeline.querySelector(".day");
     if (newest?.dataset.day === day.dataset.day) newest.querySelector(".rows").prepend(...day.querySelectorAll(".row"));
     else timeline.prepend(day);
   }
-}
-
-function trim() {
   for (const row of [...timeline.querySelectorAll(".row")].slice(MOST_ROWS)) row.remove();
   for (const day of timeline.querySelectorAll(".day:not(:has(.row))")) day.remove();
 }
@@ -85,14 +77,11 @@ async function fetchRows() {
   const response = await ask(url);
   const days = parsed(await response.text());
   cursor = Number(response.headers.get("Dormouse-Cursor"));
-  const rows = [...days.querySelectorAll(".row")];
+  const rows = days.querySelectorAll(".row");
   if (rows.length) {
-    for (const row of rows) row.classList.add("is-new");
     document.getElementById("empty")?.remove();
     insert(days);
-    trim();
-    announcer.textContent =
-      rows.length === 1 ? rows[0].querySelector(".sentence").textContent : `${rows.length} new events`;
+    announcer.textContent = rows[1] ? `${rows.length} new events` : rows[0].querySelector(".sentence").textContent;
   }
   return response.headers.get("Dormouse-More") === "true";
 }
@@ -107,9 +96,11 @@ async function catchUp() {
   catchingUp = true;
   try {
     while (isBehind) {
-      isBehind = await fetchRows();
+      isBehind = false; // before asking: what comes meanwhile is asked for again
+      const more = await fetchRows();
       refreshInstances();
-      if (!isBehind) await pause(1);
+      if (more) isBehind = true;
+      else await pause(1);
     }
   } finally {
     catchingUp = false;
@@ -120,8 +111,8 @@ async function catchUp() {
 
 let tag = "";
 
+// Starts, leases and what others stop make no events.
 async function refreshInstances() {
-  // Starts, leases and what others stop make no events.
   if (over) return;
   try {
     const response = await ask(instances.dataset.url, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
@@ -154,10 +145,10 @@ async function* events(body) {
 async function follow() {
   const stop = (connecting = new AbortController());
   let beat;
-  const expectBeat = () => {
+  function expectBeat() {
     clearTimeout(beat);
     beat = setTimeout(() => stop.abort(), BEAT_SECONDS * 1000);
-  };
+  }
   try {
     expectBeat();
     const stream = await ask(`${timeline.dataset.stream}?after=${cursor}`, { signal: stop.signal, cache: "no-store" });

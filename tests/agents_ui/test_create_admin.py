@@ -1,0 +1,85 @@
+import stat
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "var" / "admin-password"
+
+
+def create_admin(file: Path) -> str:
+    said = StringIO()
+    call_command("create_admin", password_file=file, stdout=said)
+    return said.getvalue()
+
+
+def test_the_first_start_says_the_password_and_keeps_it_for_its_owner_alone(file: Path):
+    said = create_admin(file)
+    password = file.read_text().strip()
+    assert said == f"Sign in as admin with the password in {file}: {password}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert authenticate(username="admin", password=password).is_superuser
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_later_start_says_where_it_is_and_changes_nothing(file: Path):
+    create_admin(file)
+    before = User.objects.get().password
+    assert create_admin(file) == f"Sign in as admin with the password in {file}\n"
+    assert User.objects.get().password == before
+
+
+def test_a_password_that_was_changed_is_left_alone(file: Path):
+    create_admin(file)
+    user = User.objects.get()
+    user.set_password("chosen by a person")
+    user.save()
+    assert "changepassword" in create_admin(file)
+    assert authenticate(username="admin", password="chosen by a person")
+
+
+def test_another_superuser_is_enough(file: Path):
+    User.objects.create_superuser("root", password="x")
+    assert "changepassword" in create_admin(file)
+    assert not file.exists()
+
+
+def test_a_start_that_was_interrupted_is_taken_up_again(file: Path):
+    create_admin(file)
+    password = file.read_text().strip()
+    User.objects.all().delete()
+    assert password in create_admin(file)
+    assert authenticate(username="admin", password=password)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_file_that_others_can_open_is_refused(file: Path, mode: int):
+    file.parent.mkdir()
+    file.write_text("known to everybody")
+    file.chmod(mode)
+    with pytest.raises(CommandError, match="only you can read"):
+        create_admin(file)
+    assert not User.objects.exists()
+
+
+def test_a_link_is_refused(file: Path):
+    file.parent.mkdir()
+    target = file.with_name("elsewhere")
+    target.touch(mode=0o600)
+    file.symlink_to(target)
+    with pytest.raises(CommandError, match="only you can read"):
+        create_admin(file)
+
+
+def test_a_user_of_that_name_is_not_taken_over(file: Path):
+    User.objects.create_user("admin", password="x")
+    with pytest.raises(CommandError, match="no superuser"):
+        create_admin(file)

@@ -1,0 +1,143 @@
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django.asserts import assertContains, assertNotContains
+
+from lifecycle.models import EngineSight, Instance, Lease, State
+
+ADDRESS = "/agents/instances"
+
+
+@pytest.fixture
+def now(db: None) -> datetime:
+    """Also: the engine has just answered."""
+    now = timezone.now()
+    EngineSight.objects.create(engine="process", asked=now, answered=now)
+    return now
+
+
+def instance(name: str = "reviewer-default", **values: Any) -> Instance:
+    return Instance.objects.create(name=name, **{"since": timezone.now()} | values)
+
+
+@pytest.mark.parametrize("state", State.values)
+def test_the_state_is_said_in_words_with_an_icon_and_since_when(signed_in: Client, now: datetime, state: str):
+    instance(state=state, since=now.replace(hour=0, minute=0, second=0))
+    page = signed_in.get(ADDRESS)
+    assertContains(page, f"</svg>{state}</span>")
+    assertContains(page, "00:00:00 UTC</time>")
+
+
+def test_a_moment_of_another_day_has_its_date(signed_in: Client, now: datetime):
+    instance(since=datetime(2025, 3, 1, 14, 2, 11, tzinfo=now.tzinfo))
+    assertContains(signed_in.get(ADDRESS), "1 Mar 2025, 14:02:11 UTC</time>")
+
+
+def test_the_page_has_the_same_fragment(signed_in: Client, now: datetime):
+    instance()
+    fragment = signed_in.get(ADDRESS).content.decode().strip()
+    assert fragment in signed_in.get("/agents/").content.decode()
+
+
+def test_an_idle_instance_says_when_it_will_sleep(signed_in: Client, now: datetime):
+    used = now + timedelta(seconds=1)
+    instance(state="ready", last_used=used, idle_timeout=timedelta(hours=1))
+    assertContains(signed_in.get(ADDRESS), f'Idle: sleeps at <time datetime="{(used + timedelta(hours=1)).isoformat()}')
+
+
+def test_one_that_is_due_is_about_to_sleep(signed_in: Client, now: datetime):
+    instance(state="ready", last_used=now - timedelta(hours=2), idle_timeout=timedelta(hours=1))
+    assertContains(signed_in.get(ADDRESS), "Idle: about to sleep")
+
+
+@pytest.mark.parametrize("timeout", [None, timedelta(0)])
+def test_one_without_a_timeout_never_sleeps(signed_in: Client, now: datetime, timeout: timedelta | None):
+    instance(state="ready", last_used=now, idle_timeout=timeout)
+    assertContains(signed_in.get(ADDRESS), "Idle: never put to sleep")
+
+
+def test_work_in_flight_is_said_and_keeps_it_awake(signed_in: Client, now: datetime):
+    row = instance(state="ready", last_used=now, idle_timeout=timedelta(hours=1))
+    for _ in range(2):
+        Lease.objects.create(instance=row, worker="7d4f9f0e-3a55-4d5c-9d5e-2f1f6d0b8c11", since=now)
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "2 pieces of work in flight, the oldest since")
+    assertNotContains(page, "Idle")
+
+
+def test_a_start_that_has_just_failed_stands_out(signed_in: Client, now: datetime):
+    failure = {"run": 3, "at": now.isoformat(), "error": "exited with <code> 1"}
+    instance(run=3, failure=failure)
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "<strong>Failed to start</strong> at")
+    assertContains(page, "exited with &lt;code&gt; 1")
+
+
+def test_one_that_failed_before_its_last_run_does_not(signed_in: Client, now: datetime):
+    instance(run=4, failure={"run": 3, "at": "some day", "error": "exited"})
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "<strong>Last failed start</strong>: exited")
+    assertNotContains(page, "Failed to start")
+
+
+def test_what_is_wrong_with_labels_is_said(signed_in: Client, now: datetime):
+    instance(label_error="dormouse.port is “eighty”", label_warning="restarts by itself")
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "dormouse.port is “eighty”")
+    assertContains(page, "restarts by itself")
+
+
+def test_one_that_is_gone_is_shown_only_as_long_as_it_has_something_to_say(signed_in: Client, now: datetime):
+    instance("gone", present=False)
+    instance("stopping", present=False, state="stopping")
+    page = signed_in.get(ADDRESS)
+    assertNotContains(page, "agent-gone")
+    assertContains(page, "The engine no longer has it.")
+
+
+def test_no_instances_says_how_to_have_one(signed_in: Client, now: datetime, settings: Any):
+    assertContains(signed_in.get(ADDRESS), "DORMOUSE_AGENTS_FILE")
+    settings.DORMOUSE_ENGINE = "docker"
+    assertContains(signed_in.get(ADDRESS), "--label dormouse.enable=true")
+
+
+def test_all_is_quiet_while_the_engine_answers(signed_in: Client, now: datetime):
+    assertNotContains(signed_in.get(ADDRESS), "notice")
+
+
+def test_an_engine_that_does_not_answer_is_said_with_its_error(signed_in: Client, now: datetime):
+    EngineSight.objects.update(error="no such socket <here>")
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "The process engine does not answer.")
+    assertContains(page, "no such socket &lt;here&gt;")
+
+
+def test_nobody_ever_looked(signed_in: Client):
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Nobody has looked at the process engine yet.")
+    assertContains(page, "Is the supervisor running?")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(61, True), (50, False)])
+def test_nobody_has_looked_for_a_minute(signed_in: Client, now: datetime, seconds: int, said: bool):
+    EngineSight.objects.update(asked=now - timedelta(seconds=seconds))
+    assert ("Is the supervisor running?" in signed_in.get(ADDRESS).content.decode()) is said
+
+
+def test_the_fragment_is_not_sent_again_until_it_changes(signed_in: Client, now: datetime):
+    row = instance()
+    tag = signed_in.get(ADDRESS)["ETag"]
+    assert signed_in.get(ADDRESS, headers={"If-None-Match": tag}).status_code == 304
+    Instance.objects.filter(pk=row.pk).update(state="starting")
+    assert signed_in.get(ADDRESS, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_no_instance_costs_a_query_of_its_own(signed_in: Client, now: datetime, django_assert_num_queries: Any):
+    for number in range(5):
+        instance(f"agent-{number}")
+    signed_in.get(ADDRESS)
+    with django_assert_num_queries(7):  # session, user, permissions of user and groups, instances, leases, sight
+        signed_in.get(ADDRESS)
