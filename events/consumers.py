@@ -84,7 +84,7 @@ class EventStream(AsyncHttpConsumer):
             await super().__call__(scope, receive, send)
         except asyncio.CancelledError:  # the server is going down
             await self.stop()
-            if self.reader:
+            if self.reader and self.reader.opened:
                 await self.reader.say_goodbye("shutdown")
                 await self.send_body(b"")
             raise

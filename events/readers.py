@@ -39,6 +39,8 @@ class Reader:
     ) -> None:
         self.tail, self.about, self.limits = tail, about, limits
         self.cursor = 0
+        #: Whether the cursor means anything yet.
+        self.opened = False
         self._send, self._may_read = send, may_read
         self._sent_bytes = 0
         self._sent_events = False
@@ -66,6 +68,7 @@ class Reader:
         except CursorLost as error:
             lost, self.cursor = error, error.cursor
         retry = f"retry: {self.limits.retry_ms}\n".encode()
+        self.opened = True
         await self._write(retry + encode_own("stream-open", self.cursor))
         if lost:
             await self._reset(lost)

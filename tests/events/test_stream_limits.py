@@ -154,6 +154,24 @@ def test_a_hang_up_before_the_answer_is_no_error():
     assert EventStream.places.taken == 0
 
 
+def test_a_stop_before_the_opening_names_no_cursor(monkeypatch):
+    locating = asyncio.Event()
+
+    async def hang(*args):
+        locating.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(tail_module.Tail, "locate", hang)
+
+    async def scenario(listener):
+        await locating.wait()
+        listener.task.cancel()
+        await asyncio.wait([listener.task])
+        assert (listener.status, listener.body) == (200, b"")
+
+    listening(scenario)
+
+
 def test_each_person_has_places_of_their_own(settings):
     settings.DORMOUSE_MAX_STREAMS_PER_USER = 1
     one, other = User.objects.create_user("one"), User.objects.create_user("other")
