@@ -89,6 +89,8 @@ class Answer:
                 yield chunk
         except httpx.HTTPError as error:
             raise AgentBrokeOff(self._instance, reason(error)) from error
+        finally:
+            self.close()  # Django does not, where an answer breaks off
 
 
 class Dispatcher:

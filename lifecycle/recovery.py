@@ -30,16 +30,20 @@ class Recovery:
         self._claims = claims
         self._clock = clock
         self._probe = probe
+        #: By instance: the run whose claim was a dead worker's, also where it could not be settled at the first try.
+        self._inherited: dict[str, int] = {}
 
     def recover(self, row: Instance, *, theirs: bool) -> None:
         """Takes a claim over and settles it; `theirs`: it was a dead worker's.
 
         Raises EngineUnreachable, when it cannot be settled yet: then it is a claim still.
         """
-        more = {"recovered": True} if theirs else {}
         with self._claims.at_work(row.name):
             if not self._claims.take_over(row):
                 return
+            if theirs:
+                self._inherited[row.name] = row.run
+            more = {"recovered": True} if self._inherited.get(row.name) == row.run else {}
             if row.state == State.STOPPING:
                 self.stop_and_settle(row, **more)
             else:
@@ -53,7 +57,9 @@ class Recovery:
 
     def settle_unknown(self, row: Instance, error: EngineUnreachable, began: float) -> None:
         """A start of ours whose call timed out or lost its connection. Raises StartFailed, where it failed."""
-        while error.was_asked and self._clock.monotonic() - began < GIVE_UP_SECONDS:
+        was_asked = error.was_asked  # for the start; what becomes of the questions below says nothing of that
+        lost = self._clock.monotonic()
+        while was_asked and self._clock.monotonic() - lost < GIVE_UP_SECONDS:
             try:
                 return self._settle_start(row, began)
             except EngineUnreachable as again:

@@ -125,6 +125,8 @@ class Lifecycle:
                 self._wait_while(row, State.STOPPING)
             elif self._wake_settled(row):
                 return None
+            else:  # others changed it; or this worker is in doubt, and must beat first
+                self.clock.sleep(POLL_SECONDS)
 
     def _known(self, name: str) -> Instance:
         """Its row; a new one, where the engine has such an instance."""
@@ -186,7 +188,10 @@ class Lifecycle:
         except Missing as error:
             raise readiness.missing(error) from error
         running = self.clock.monotonic()
-        seen = self.recovery.ready_or_stopped(row, before.output_mark)
+        try:
+            seen = self.recovery.ready_or_stopped(row, before.output_mark)
+        except EngineUnreachable as error:
+            raise EngineUnreachable(error.error, was_asked=True) from error  # to start it, and it did
         ready = self.clock.monotonic()
         parts_ms = {"start_ms": readiness.ms(running - began), "ready_ms": readiness.ms(ready - running)}
         return Started(seen, readiness.ms(ready - began), parts_ms)
@@ -196,14 +201,21 @@ class Lifecycle:
         with self.claims.at_work(row.name):
             if not self.claims.start(row, row.incarnation):
                 return False
-            self.claims.settle_failed(row, failure)
+            try:
+                self.claims.settle_failed(row, failure)
+            except ClaimLost as lost:
+                logger.warning("%s", lost)
+                return False
         raise failure
 
     def _probe_found(self, row: Instance, seen: Sighting) -> bool:
         """One that others started: no event, and it is left running when it is not ready. Raises StartFailed."""
         if not self.adopt(row, seen):
             return False
-        seen = readiness.wait_until_ready(self.engine, row.name, self.clock, self.probe)
+        try:
+            seen = readiness.wait_until_ready(self.engine, row.name, self.clock, self.probe)
+        except Missing:
+            return False
         row.refresh_from_db()
         if row.state != State.READY or row.incarnation != seen.incarnation:
             return False

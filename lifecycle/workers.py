@@ -96,7 +96,8 @@ class Watch:
         """Deletes the rows of those who cannot come back. What they hold is settled all the same."""
         gone = [worker.id for worker in Worker.objects.all() if self._is_gone(worker)]
         now = self._clock.monotonic()
-        gone += [id for id, (_, since) in self._seen.items() if now - since > FORGET_SECONDS]
+        with self._asking:
+            gone += [id for id, (_, since) in self._seen.items() if now - since > FORGET_SECONDS]
         if gone:
             Worker.objects.filter(id__in=gone).delete()
 

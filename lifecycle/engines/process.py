@@ -82,9 +82,10 @@ class ProcessEngine(Engine):
                 return  # it runs already; as `docker start`, no error
             token = run.begin(lock)
             process = self._spawn(command, lock, run)
-        reaper = threading.Thread(target=lambda: run.keep_exit_code(token, process.wait()), daemon=True)
-        self._reapers[name] = reaper
-        reaper.start()
+            # Still locked, so that nobody who finds it over misses its exit code.
+            reaper = threading.Thread(target=lambda: run.keep_exit_code(token, process.wait()), daemon=True)
+            reaper.start()
+            self._reapers[name] = reaper
 
     def stop(self, name: str, grace_seconds: float) -> None:
         run = self._file(name)
@@ -145,12 +146,14 @@ class ProcessEngine(Engine):
         try:
             agents = tomllib.loads(self._agents_file.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise EngineUnreachable(f"the agents file {self._agents_file} cannot be read: {error}") from error
+            raise self._unreadable(error) from error
         strays = sorted(name for name, table in agents.items() if not isinstance(table, dict))
         if strays:
-            why = f"{', '.join(strays)} stands outside the table of an instance"
-            raise EngineUnreachable(f"the agents file {self._agents_file} cannot be read: {why}")
+            raise self._unreadable(f"{', '.join(strays)} stands outside the table of an instance")
         return agents
+
+    def _unreadable(self, why: object) -> EngineUnreachable:
+        return EngineUnreachable(f"the agents file {self._agents_file} cannot be read: {why}", was_asked=False)
 
     def _table(self, name: str) -> dict[str, Any]:
         agents = self._agents()

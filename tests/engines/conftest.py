@@ -1,0 +1,40 @@
+"""`rig`: every engine in turn. `process_rig` and `docker_rig`: one alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docker import APIClient
+
+from tests.docker.engine import HOST, docker_api
+from tests.engines.rigs import DockerRig, FakeRig, ProcessRig, Rig
+
+__all__ = ["docker_api"]
+ENGINES = ["fake", "process", pytest.param("docker", marks=pytest.mark.docker)]
+
+
+@pytest.fixture(params=ENGINES)
+def rig(request: pytest.FixtureRequest) -> Rig:
+    found: Rig = request.getfixturevalue(f"{request.param}_rig")
+    return found
+
+
+@pytest.fixture
+def fake_rig() -> Iterator[FakeRig]:
+    rig = FakeRig()
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def process_rig(tmp_path: Path) -> Iterator[ProcessRig]:
+    rig = ProcessRig(tmp_path)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def docker_rig(docker_api: APIClient) -> Iterator[DockerRig]:
+    rig = DockerRig(docker_api, HOST)
+    yield rig
+    rig.close()

@@ -1,0 +1,122 @@
+"""One rig an engine: makes instances that run the same programs, whatever runs them."""
+
+import os
+import shlex
+import sys
+import uuid
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from docker import APIClient
+
+from lifecycle.engines.base import Engine
+from lifecycle.engines.docker import DockerEngine
+from lifecycle.engines.process import ProcessEngine
+from tests.docker.containers import Containers
+from tests.lifecycle.fake_engine import FakeEngine, Program
+from tests.servers import free_port
+
+#: Each of its runs writes another line.
+FAILS = "echo this is run $(cat /proc/sys/kernel/random/uuid); exit 3"
+
+
+class Rig(ABC):
+    """`add` makes an instance, asleep; `keys` are labels without their prefix."""
+
+    engine: Engine
+
+    @abstractmethod
+    def add(self, program: Program = Program.SERVES, **keys: str) -> str:
+        """Its name. A program that serves listens on its port."""
+
+    @abstractmethod
+    def add_stranger(self) -> str:
+        """One that did not opt in."""
+
+    def close(self) -> None:
+        """Ends what still runs."""
+
+
+def unique() -> str:
+    return f"agent-{uuid.uuid4().hex[:8]}"
+
+
+class FakeRig(Rig):
+    def __init__(self) -> None:
+        self.engine: FakeEngine = FakeEngine()
+
+    def add(self, program: Program = Program.SERVES, **keys: str) -> str:
+        return self.engine.add(unique(), program, **({"port": str(free_port())} | keys)).name
+
+    def add_stranger(self) -> str:
+        return self.engine.add(unique(), enabled=False).name
+
+    def close(self) -> None:
+        for box in self.engine.boxes.values():
+            box.end(0)
+
+
+class ProcessRig(Rig):
+    def __init__(self, folder: Path) -> None:
+        self.agents_file = folder / "agents.toml"
+        self.agents_file.touch()
+        self.run_dir = folder / "run"
+        self.names: list[str] = []
+        self.engine: ProcessEngine = ProcessEngine(self.agents_file, self.run_dir)
+        self._not_executable = folder / "not-executable"
+        self._not_executable.touch(0o644)
+
+    def add(self, program: Program = Program.SERVES, **keys: str) -> str:
+        keys = {"port": str(free_port())} | keys
+        return self.add_command(self._command(program, keys["port"]), **keys)
+
+    def add_command(self, command: str, **keys: str) -> str:
+        """`command` is written into the file as it is: TOML."""
+        name = unique()
+        lines = [f"[{name}]", f"command = {command}", *(f'{key.replace("_", "-")} = "{keys[key]}"' for key in keys)]
+        with self.agents_file.open("a") as file:
+            file.write("\n".join(lines) + "\n")
+        self.names.append(name)
+        return name
+
+    def add_stranger(self) -> str:
+        return unique()
+
+    def close(self) -> None:
+        for name in self.names:
+            self.engine.stop(name, 0)
+
+    def _command(self, program: Program, port: str) -> str:
+        words = {
+            Program.SERVES: [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port],
+            Program.FAILS: ["sh", "-c", FAILS],
+            Program.MISSING: ["/no/such/program"],
+            Program.NOT_EXECUTABLE: [str(self._not_executable)],
+        }[program]
+        return str(words)
+
+
+class DockerRig(Rig):
+    def __init__(self, api: APIClient, host: str) -> None:
+        self.containers = Containers(api)
+        self.engine: DockerEngine = DockerEngine(os.environ | {"DOCKER_HOST": host})
+
+    def add(self, program: Program = Program.SERVES, **keys: str) -> str:
+        command = {
+            Program.SERVES: None,
+            Program.FAILS: ["sh", "-c", FAILS],
+            Program.MISSING: ["/no/such/program"],
+            Program.NOT_EXECUTABLE: ["/www/index.html"],
+        }[program]
+        return self.containers.create(command=command, **keys)
+
+    def add_stranger(self) -> str:
+        return self.containers.create(labelled=False)
+
+    def close(self) -> None:
+        self.containers.remove_all()
+
+
+def shell(script: str) -> str:
+    """`script` as a `command` of the agents file."""
+    return f"'''sh -c {shlex.quote(script)}'''"

@@ -1,0 +1,175 @@
+"""What holds of every engine."""
+
+import httpx
+import pytest
+
+from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
+from tests.engines.rigs import Rig
+from tests.lifecycle.fake_engine import Program
+from tests.servers import wait_for
+
+
+def ended(rig: Rig, name: str) -> bool:
+    return wait_for(lambda: not rig.engine.inspect(name).running, what=f"the end of {name}")
+
+
+def test_instances_are_those_that_opted_in(rig):
+    name, stranger = rig.add(), rig.add_stranger()
+    listed = {one.name: one for one in rig.engine.instances()}
+    assert name in listed
+    assert stranger not in listed
+
+
+def test_a_list_shows_what_runs_and_the_labels(rig):
+    name = rig.add(idle_timeout="7m")
+    rig.engine.start(name)
+    listed = {one.name: one for one in rig.engine.instances()}[name]
+    assert listed.running
+    assert listed.labels["dormouse.idle-timeout"] == "7m"
+
+
+def test_an_unknown_instance_is_missing(rig):
+    with pytest.raises(Missing):
+        rig.engine.inspect("nobody-knows-it")
+
+
+def test_one_that_did_not_opt_in_is_missing(rig):
+    with pytest.raises(Missing):
+        rig.engine.inspect(rig.add_stranger())
+
+
+def test_what_never_ran_has_no_incarnation(rig):
+    seen = rig.engine.inspect(rig.add())
+    assert (seen.running, seen.incarnation, seen.address) == (False, "", None)
+
+
+def test_a_start_makes_it_run(rig):
+    name = rig.add()
+    rig.engine.start(name)
+    assert rig.engine.inspect(name).running
+
+
+def test_a_start_makes_a_new_incarnation(rig):
+    name = rig.add()
+    seen = []
+    for _ in range(2):
+        rig.engine.start(name)
+        seen.append(rig.engine.inspect(name).incarnation)
+        rig.engine.stop(name, 5)
+    assert len(set(seen) - {""}) == 2
+
+
+def test_a_stop_keeps_the_incarnation(rig):
+    name = rig.add()
+    rig.engine.start(name)
+    before = rig.engine.inspect(name).incarnation
+    rig.engine.stop(name, 5)
+    assert rig.engine.inspect(name).incarnation == before
+
+
+def test_a_start_of_what_runs_changes_nothing(rig):
+    name = rig.add()
+    rig.engine.start(name)
+    before = rig.engine.inspect(name)
+    rig.engine.start(name)
+    assert rig.engine.inspect(name) == before
+
+
+def test_a_stop_returns_when_it_does_not_run(rig):
+    name = rig.add()
+    rig.engine.start(name)
+    rig.engine.stop(name, 5)
+    assert not rig.engine.inspect(name).running
+
+
+def test_a_second_stop_does_no_harm(rig):
+    name = rig.add()
+    rig.engine.start(name)
+    rig.engine.stop(name, 5)
+    rig.engine.stop(name, 5)
+    assert not rig.engine.inspect(name).running
+
+
+def test_a_stop_of_what_never_ran_does_no_harm(rig):
+    rig.engine.stop(rig.add(), 5)
+
+
+def test_an_exit_code_is_kept(rig):
+    name = rig.add(Program.FAILS)
+    rig.engine.start(name)
+    assert ended(rig, name)
+    assert rig.engine.inspect(name).exit_code == 3
+
+
+def test_what_runs_has_no_exit_code(rig):
+    name = rig.add()
+    rig.engine.start(name)
+    assert rig.engine.inspect(name).exit_code is None
+
+
+@pytest.mark.parametrize(("program", "code"), [(Program.MISSING, 127), (Program.NOT_EXECUTABLE, 126)])
+def test_a_program_that_cannot_run_is_rejected(rig, program, code):
+    with pytest.raises(StartRejected) as raised:
+        rig.engine.start(rig.add(program))
+    assert (raised.value.cause, raised.value.exit_code) == (Cause.START_REJECTED, code)
+
+
+def test_a_rejected_start_makes_no_incarnation(rig):
+    name = rig.add(Program.MISSING)
+    before = rig.engine.inspect(name).incarnation
+    with pytest.raises(StartRejected):
+        rig.engine.start(name)
+    assert rig.engine.inspect(name).incarnation == before
+
+
+def test_output_is_of_the_latest_run_alone(rig):
+    name = rig.add(Program.FAILS)
+    outputs = []
+    for _ in range(2):
+        mark = rig.engine.inspect(name).output_mark
+        rig.engine.start(name)
+        assert ended(rig, name)
+        outputs.append(rig.engine.output(name, 20, mark))
+    assert [text.count("this is run") for text in outputs] == [1, 1]
+    assert outputs[0] != outputs[1]
+
+
+def test_no_lines_of_output_are_none(rig):
+    name = rig.add(Program.FAILS)
+    rig.engine.start(name)
+    assert ended(rig, name)
+    assert rig.engine.output(name, 0) == ""
+
+
+def test_what_never_ran_has_no_output(rig):
+    assert rig.engine.output(rig.add(), 20) == ""
+
+
+def test_a_bad_label_is_told_with_the_sighting(rig):
+    seen = rig.engine.inspect(rig.add(idle_timeout="soon"))
+    assert isinstance(seen.labels, LabelError)
+    assert (seen.labels.label, seen.labels.value) == ("dormouse.idle-timeout", "soon")
+
+
+def test_a_bad_label_stops_no_other_instance(rig):
+    rig.add(idle_timeout="soon")
+    name = rig.add()
+    assert name in [one.name for one in rig.engine.instances()]
+    rig.engine.start(name)
+    assert rig.engine.inspect(name).running
+
+
+def test_an_address_is_reached(rig, request):
+    name = rig.add()
+    rig.engine.start(name)
+    address = rig.engine.inspect(name).address
+
+    def is_reached() -> bool:
+        try:
+            return bool(httpx.get(f"http://{address[0]}:{address[1]}/", timeout=0.2))
+        except httpx.ReadTimeout:  # the fake engine's agent listens, and says nothing
+            return "fake" in request.node.name
+        except httpx.TransportError:
+            return False
+
+    assert wait_for(is_reached, what=f"{address}")

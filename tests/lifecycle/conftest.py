@@ -1,0 +1,96 @@
+"""A lifecycle whose engine, clock, probe and sink the tests hold in their hands."""
+
+from typing import Any
+
+import pytest
+from django.dispatch import Signal
+
+from lifecycle import signals
+from lifecycle.engines.base import Sighting
+from lifecycle.labels import Labels
+from lifecycle.models import Instance, State
+from lifecycle.transitions import Lifecycle
+from lifecycle.workers import ThisWorker
+from tests.lifecycle.fake_clock import FakeClock
+from tests.lifecycle.fake_engine import Box, FakeEngine
+
+NAME = "reviewer-default"
+TYPES = {
+    signals.lazy_started: "lazy_started",
+    signals.lazy_stopped: "lazy_stopped",
+    signals.lazy_start_failed: "lazy_start_failed",
+}
+
+
+class Events(list[tuple[str, dict[str, Any]]]):
+    """The injected sink: what was reported, in order. `troubles` are raised, one a report, before it is kept."""
+
+    def __init__(self) -> None:
+        self.troubles: list[Exception] = []
+
+    def __call__(self, signal: Signal, **data: Any) -> None:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        self.append((TYPES[signal], data))
+
+    @property
+    def types(self) -> list[str]:
+        return [type for type, _ in self]
+
+    def only(self, type: str) -> dict[str, Any]:
+        """The data of the one event there is, without its time."""
+        assert self.types == [type]
+        return {key: value for key, value in self[0][1].items() if key != "at"}
+
+
+class Agent:
+    """The injected probe: what the agent says. `why_not` has one answer an attempt; the last of them holds on."""
+
+    def __init__(self) -> None:
+        self.why_not: list[str | None] = [None]
+        self.asked = 0
+
+    def __call__(self, seen: Sighting, labels: Labels) -> str | None:
+        self.asked += 1
+        return self.why_not.pop(0) if len(self.why_not) > 1 else self.why_not[0]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def events() -> Events:
+    return Events()
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return Agent()
+
+
+@pytest.fixture
+def lifecycle(db: None, engine: FakeEngine, clock: FakeClock, events: Events, agent: Agent) -> Lifecycle:
+    worker = ThisWorker("test", clock)
+    worker.beat()
+    clock.listeners.append(worker.beat)
+    return Lifecycle(engine, worker, clock=clock, sink=events, probe=agent)
+
+
+@pytest.fixture
+def box(engine: FakeEngine) -> Box:
+    return engine.add(NAME, idle_timeout="1m", ready="running")
+
+
+def row(name: str = NAME) -> Instance:
+    return Instance.objects.get(pk=name)
+
+
+def make_row(clock: FakeClock, state: State = State.ASLEEP, name: str = NAME, **values: Any) -> Instance:
+    return Instance.objects.create(name=name, state=state, since=clock.now(), **values)

@@ -1,0 +1,163 @@
+"""An engine in memory, for the tests of what is decided about it; it keeps the contract of every engine."""
+
+import socket
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lifecycle import labels
+from lifecycle.engines.base import Engine, Listed, Sighting
+from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
+from lifecycle.labels import Labels
+
+
+class Program(Enum):
+    """What an instance runs."""
+
+    SERVES = "serves"
+    #: Writes a line and exits with code 3.
+    FAILS = "fails"
+    MISSING = "missing"
+    NOT_EXECUTABLE = "not executable"
+
+
+REJECTIONS = {
+    Program.MISSING: ("its command does not exist", 127),
+    Program.NOT_EXECUTABLE: ("its command may not be executed", 126),
+}
+
+
+@dataclass
+class Box:
+    """One instance of the fake engine; tests change it as they like."""
+
+    name: str
+    labels: dict[str, str]
+    program: Program = Program.SERVES
+    running: bool = False
+    run: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    health: str = ""
+    output: str = ""
+    listener: socket.socket | None = field(default=None, repr=False)
+
+    @property
+    def incarnation(self) -> str:
+        return f"{self.name}@{self.run}" if self.run else ""
+
+    def begin(self) -> None:
+        """A real start; also for what others do."""
+        self.run += 1
+        self.output = f"this is run {self.run}\n"
+        self.running, self.exit_code = True, None
+        if self.program is Program.FAILS:
+            self.end(3)
+        elif port := self.labels.get("dormouse.port"):
+            self.listener = socket.create_server(("127.0.0.1", int(port)))
+
+    def end(self, code: int) -> None:
+        self.running, self.exit_code = False, code
+        if self.listener:
+            self.listener.close()
+            self.listener = None
+
+
+class FakeEngine(Engine):
+    """Tests say what happens in its calls: an error to raise, or a function to call before or after the deed."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.boxes: dict[str, Box] = {}
+        #: Every call: ("start", "reviewer-default").
+        self.calls: list[tuple[str, str]] = []
+        #: By call: what its next ones do before the deed, one each. It may raise.
+        self.before: dict[str, list[Callable[[], object]]] = defaultdict(list)
+        #: The same, after it.
+        self.after: dict[str, list[Callable[[], object]]] = defaultdict(list)
+
+    def add(self, name: str, program: Program = Program.SERVES, *, enabled: bool = True, **keys: str) -> Box:
+        """`keys` are labels: `idle_timeout="1m"`."""
+        found = {labels.PREFIX + key.replace("_", "-"): value for key, value in keys.items()}
+        self.boxes[name] = Box(name, found | ({labels.ENABLE: "true"} if enabled else {}), program)
+        return self.boxes[name]
+
+    def count(self, call: str) -> int:
+        return sum(1 for made, _ in self.calls if made == call)
+
+    def instances(self) -> list[Listed]:
+        self._call("instances")
+        return [
+            Listed(box.name, f"id of {box.name}", box.running, box.labels)
+            for box in self.boxes.values()
+            if labels.ENABLE in box.labels
+        ]
+
+    def inspect(self, name: str) -> Sighting:
+        self._call("inspect", name)
+        box = self._box(name)
+        read = self._labels(box)
+        port = None if isinstance(read, LabelError) else read.port
+        return Sighting(
+            name=name,
+            id=f"id of {name}",
+            running=box.running,
+            incarnation=box.incarnation,
+            labels=read,
+            address=("127.0.0.1", port) if port and box.running else None,
+            exit_code=box.exit_code,
+            oom=box.oom,
+            health=box.health,
+        )
+
+    def start(self, name: str) -> None:
+        self._call("start", name)
+        box = self._box(name)
+        if box.program in REJECTIONS:
+            raise StartRejected(Cause.START_REJECTED, *REJECTIONS[box.program])
+        if not box.running:
+            box.begin()
+        self._call_after("start")
+
+    def stop(self, name: str, grace_seconds: float) -> None:
+        self._call("stop", name)
+        box = self._box(name)
+        if box.running:
+            box.end(143)
+        self._call_after("stop")
+
+    def output(self, name: str, lines: int, mark: str = "") -> str:
+        self._call("output", name)
+        return "".join(self._box(name).output.splitlines(keepends=True)[-lines:]) if lines else ""
+
+    def _call(self, call: str, name: str = "") -> None:
+        self.calls.append((call, name))
+        if self.before[call]:
+            self.before[call].pop(0)()
+
+    def _call_after(self, call: str) -> None:
+        if self.after[call]:
+            self.after[call].pop(0)()
+
+    def _box(self, name: str) -> Box:
+        box = self.boxes.get(name)
+        if box is None or labels.ENABLE not in box.labels:
+            raise Missing(name)
+        return box
+
+    def _labels(self, box: Box) -> Labels | LabelError:
+        try:
+            return labels.read(box.name, box.labels)
+        except LabelError as error:
+            return error
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    """For `FakeEngine.before` and `after`."""
+
+    def do() -> object:
+        raise error
+
+    return do
