@@ -7,7 +7,7 @@ PORT ?= 8000
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo run test check clean
+.PHONY: help demo run test check pictures clean
 help:
 	@sed -n '2,4p' Makefile | cut -c3-
 
@@ -31,6 +31,9 @@ check: .venv/dev.stamp
 	@$(VENV)/python manage.py makemigrations --check --dry-run
 	@DJANGO_HTTPS=true DJANGO_SECRET_KEY="$$($(VENV)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 		$(VENV)/python manage.py check --deploy --fail-level WARNING
+
+pictures: .venv/dev.stamp
+	@$(VENV)/python -m tests.pictures
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
