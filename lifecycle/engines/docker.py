@@ -89,7 +89,7 @@ class DockerEngine(Engine):
         if not lines:
             return ""
         with self._client() as api, _missing(name):
-            since = mark or api.inspect_container(name)["State"]["StartedAt"]
+            since = mark or _begin(api.inspect_container(name)["State"])
             after = {} if since == NEVER else {"since": _unix(since)}
             return cast(bytes, api.logs(name, tail=lines, **after)).decode(errors="replace")
 
@@ -130,6 +130,11 @@ def _missing(name: str) -> Iterator[None]:
         yield
     except NotFound as error:
         raise Missing(name) from error
+
+
+def _begin(state: Mapping[str, Any]) -> str:
+    """Where the latest run's output begins: as long as it runs, FinishedAt is the run's before it."""
+    return cast(str, state["FinishedAt" if state["Running"] else "StartedAt"])
 
 
 def _said(error: APIError) -> str:

@@ -17,7 +17,7 @@ IMAGE = "dormouse-test-agent"
 PORT = 8080
 #: The agent's port is open BOOT seconds after its container runs.
 AGENT = """#!/bin/sh
-trap 'exit 143' TERM
+trap 'touch /stopping; sleep "${STOP:-0}"; exit 143' TERM
 echo "booting"
 sleep "${BOOT:-0}" & wait $!
 echo "listening"
@@ -52,7 +52,7 @@ def image() -> bytes:
         for folder in ("bin", "tmp", "www", "www/cgi-bin"):
             _add(archive, folder, type=tarfile.DIRTYPE, mode=0o1777)
         _add(archive, "bin/busybox", BUSYBOX.read_bytes())
-        for command in ("sh", "cat", "httpd", "sleep", "echo", "printf", "ls"):
+        for command in ("sh", "cat", "httpd", "sleep", "echo", "printf", "touch"):
             _add(archive, f"bin/{command}", type=tarfile.SYMTYPE, linkname="busybox")
         _add(archive, "agent", AGENT.encode())
         _add(archive, "www/index.html", b"hello\n", mode=0o644)

@@ -10,9 +10,7 @@ from tests.conftest import need
 from tests.docker.containers import BUSYBOX, IMAGE, Containers, image
 
 HOST = os.environ.get("DORMOUSE_TEST_DOCKER_HOST", "")
-HOW = (
-    ".ci/dockerd start DIR as root (Debian: docker.io iptables), then export DORMOUSE_TEST_DOCKER_HOST=what it printed"
-)
+HOW = ".ci/dockerd start DIR (as root; needs docker.io), then export DORMOUSE_TEST_DOCKER_HOST=what it printed"
 
 
 @pytest.fixture(scope="session")

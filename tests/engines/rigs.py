@@ -33,6 +33,7 @@ class Rig(ABC):
     def add_stranger(self) -> str:
         """One that did not opt in."""
 
+    @abstractmethod
     def close(self) -> None:
         """Ends what still runs."""
 

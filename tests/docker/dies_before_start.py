@@ -1,0 +1,27 @@
+"""A Dormouse that is killed after the claim of a run, and before it asks the engine: `... dies_before_start NAME`."""
+
+import os
+import signal
+import sys
+
+import django
+
+
+def main(name: str) -> None:
+    django.setup()
+    from lifecycle.engines.docker import DockerEngine
+    from lifecycle.transitions import Lifecycle
+    from lifecycle.workers import ThisWorker
+
+    class Engine(DockerEngine):
+        def start(self, name: str) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    worker = ThisWorker("test")
+    worker.start()
+    with Lifecycle(Engine(), worker).use(name):
+        pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

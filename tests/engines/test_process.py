@@ -1,0 +1,184 @@
+"""What is peculiar to local processes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lifecycle.engines.process import ProcessEngine
+from lifecycle.exceptions import EngineUnreachable, LabelError, Missing, StartRejected
+from tests.engines.rigs import shell
+from tests.servers import PROJECT, wait_for
+
+SLEEPS = '["sleep", "3600"]'
+
+
+@pytest.fixture
+def rig(process_rig):
+    return process_rig
+
+
+@pytest.fixture
+def engine(process_rig):
+    return process_rig.engine
+
+
+def pids(rig, name):
+    """Those of the group of `name`."""
+    stat = (rig.run_dir / f"{name}.lock").read_text().splitlines()[1]
+    found = subprocess.run(["pgrep", "-g", stat.split()[0]], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+def output(engine, name):
+    return wait_for(lambda: engine.output(name, 100), what=f"the output of {name}")
+
+
+def test_it_runs_on_when_its_parent_is_killed_and_others_see_that(rig, engine):
+    name = rig.add_command(SLEEPS)
+    script = (
+        "import os, sys; from pathlib import Path; from lifecycle.engines.process import ProcessEngine;"
+        "ProcessEngine(Path(sys.argv[1]), Path(sys.argv[2])).start(sys.argv[3]); os.kill(os.getpid(), 9)"
+    )
+    parent = subprocess.run([sys.executable, "-c", script, rig.agents_file, rig.run_dir, name], cwd=PROJECT)
+    assert parent.returncode == -signal.SIGKILL
+    assert engine.inspect(name).running
+    engine.stop(name, 5)
+    assert not engine.inspect(name).running
+
+
+def test_a_start_in_one_process_is_seen_by_another(rig, engine):
+    name = rig.add_command(SLEEPS)
+    other = ProcessEngine(rig.agents_file, rig.run_dir)
+    engine.start(name)
+    assert other.inspect(name) == engine.inspect(name)
+
+
+def test_a_stop_ends_the_whole_group(rig, engine):
+    name = rig.add_command(shell("sleep 3600 & sleep 3600 & wait"))
+    engine.start(name)
+    wait_for(lambda: len(pids(rig, name)) == 3)
+    engine.stop(name, 5)
+    assert pids(rig, name) == []
+
+
+def test_a_group_whose_leader_is_gone_still_runs_and_is_ended(rig, engine):
+    name = rig.add_command(shell("sleep 3600 & exit 0"))
+    engine.start(name)
+    wait_for(lambda: len(pids(rig, name)) == 1)
+    assert engine.inspect(name).running
+    engine.stop(name, 5)
+    assert not engine.inspect(name).running
+
+
+def test_one_that_ignores_the_signal_is_killed_after_the_grace(rig, engine):
+    name = rig.add_command(shell("trap '' TERM; echo ready; while sleep 1; do :; done"))
+    engine.start(name)
+    output(engine, name)
+    engine.stop(name, 0.2)
+    assert engine.inspect(name).exit_code == 137
+
+
+def test_it_is_not_in_our_session(rig, engine):
+    name = rig.add_command(SLEEPS)
+    engine.start(name)
+    (pid,) = wait_for(lambda: pids(rig, name))
+    assert os.getsid(int(pid)) == int(pid)
+
+
+@pytest.mark.parametrize("secret", ["DORMOUSE_API_TOKEN", "DJANGO_SECRET_KEY", "DATABASE_URL", "DATABASE_URL_FILE"])
+def test_our_secrets_are_not_in_its_environment(rig, engine, monkeypatch, secret):
+    monkeypatch.setenv(secret, "hush")
+    name = rig.add_command(shell("env; echo end"))
+    engine.start(name)
+    assert secret not in wait_for(lambda: "end" in engine.output(name, 1000) and engine.output(name, 1000))
+
+
+def test_the_rest_of_our_environment_is(rig, engine, monkeypatch):
+    monkeypatch.setenv("MODEL", "small")
+    name = rig.add_command(shell('echo "$MODEL"'))
+    engine.start(name)
+    assert output(engine, name) == "small\n"
+
+
+@pytest.mark.parametrize("command", ['["echo", "two words"]', "\"echo 'two words'\""], ids=["list", "string"])
+def test_a_command_is_a_list_or_a_string_as_a_shell_reads_it(rig, engine, command):
+    name = rig.add_command(command)
+    engine.start(name)
+    assert output(engine, name) == "two words\n"
+
+
+@pytest.mark.parametrize("command", ["[]", '""', '"echo \'"', "3"])
+def test_a_command_that_is_none_is_in_error(rig, engine, command):
+    seen = engine.inspect(rig.add_command(command))
+    assert isinstance(seen.labels, LabelError)
+    assert seen.labels.label == "command"
+
+
+def test_a_relative_program_is_looked_for_beside_the_file(rig, engine):
+    script = rig.agents_file.parent / "agent.sh"
+    script.write_text("#!/bin/sh\necho here\n")
+    script.chmod(0o755)
+    name = rig.add_command('"./agent.sh"')
+    engine.start(name)
+    assert output(engine, name) == "here\n"
+
+
+def test_output_has_at_most_so_many_lines(rig, engine):
+    name = rig.add_command(shell("seq 50"))
+    engine.start(name)
+    assert wait_for(lambda: "50" in engine.output(name, 3) and engine.output(name, 3)) == "48\n49\n50\n"
+
+
+def test_a_number_is_a_label_too(rig, engine):
+    name = rig.add_command(f"{SLEEPS}\nport = 9001\nlog-tail = 5")
+    labels = engine.inspect(name).settings()
+    assert (labels.port, labels.log_tail) == (9001, 5)
+
+
+def test_a_name_may_be_anything(rig, engine):
+    rig.agents_file.write_text(f'["../a b/ü"]\ncommand = {SLEEPS}\n')
+    rig.names.append("../a b/ü")
+    engine.start("../a b/ü")
+    assert engine.inspect("../a b/ü").running
+    assert {path.parent for path in rig.run_dir.iterdir()} == {rig.run_dir}
+
+
+def test_without_a_file_there_are_no_instances(tmp_path):
+    engine = ProcessEngine(None, tmp_path)
+    assert engine.instances() == []
+    with pytest.raises(Missing):
+        engine.inspect("anyone")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"[ok]\ncommand = 'true'\n[broken", "line 3"),
+        (b"port = 1\n", "port stands outside the table of an instance"),
+        (b"\xff", "'utf-8' codec can't decode"),
+    ],
+    ids=["garbage", "stray", "bytes"],
+)
+def test_a_file_that_cannot_be_read_is_an_engine_that_cannot_be_reached(rig, engine, content, why):
+    rig.agents_file.write_bytes(content)
+    with pytest.raises(EngineUnreachable) as raised:
+        engine.instances()
+    rig.names.clear()
+    assert str(rig.agents_file) in str(raised.value)
+    assert why in str(raised.value)
+    assert not raised.value.was_asked
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    engine = ProcessEngine(tmp_path / "no.toml", tmp_path)
+    with pytest.raises(EngineUnreachable, match="no.toml.*No such file"):
+        engine.inspect("anyone")
+
+
+def test_a_process_that_cannot_be_made_is_rejected(rig, engine):
+    name = rig.add_command(shell("echo " + "x" * 200_000))  # one argument of more than 128 KiB
+    with pytest.raises(StartRejected, match="Argument list too long"):
+        engine.start(name)
