@@ -23,7 +23,7 @@ let cursor = Number(timeline.dataset.cursor);
 let connecting = new AbortController();
 
 function say(state, ...words) {
-  connection.hidden = false; // without this script there is no connection to speak of
+  if (connection.dataset.state === "lost" && state === "live") announcer.textContent = "Live again";
   connection.dataset.state = state;
   connection.replaceChildren(...words);
 }
@@ -58,8 +58,6 @@ function parsed(html) {
   return template.content;
 }
 
-// --- rows ---
-
 function insert(days) {
   timeline.dataset.live = ""; // from now on what arrives is tinted for a moment
   for (const day of [...days.querySelectorAll(".day")].reverse()) {
@@ -74,7 +72,7 @@ function insert(days) {
 async function fetchRows() {
   const url = new URL(timeline.dataset.url, location.href);
   url.searchParams.set("after", cursor);
-  const response = await ask(url);
+  const response = await ask(url, { signal: AbortSignal.timeout(BEAT_SECONDS * 1000) });
   const days = parsed(await response.text());
   cursor = Number(response.headers.get("Dormouse-Cursor"));
   const rows = days.querySelectorAll(".row");
@@ -107,8 +105,6 @@ async function catchUp() {
   }
 }
 
-// --- instances ---
-
 let tag = "";
 
 // Starts, leases and what others stop make no events.
@@ -125,8 +121,6 @@ async function refreshInstances() {
     if (error instanceof Over) sayOver(error); // else the stream says that the server is gone
   }
 }
-
-// --- the stream ---
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
@@ -156,7 +150,7 @@ async function follow() {
       expectBeat();
       if (type === "stream-open") say("live", "Live");
       if (type === "stream-end") return true;
-      if (type && type !== "keep-alive") catchUp().catch((error) => stop.abort(error));
+      if (type && type !== "keep-alive") catchUp().catch((error) => connecting.abort(error));
     }
     return false;
   } catch (error) {
@@ -169,8 +163,9 @@ async function follow() {
 
 async function countDown(seconds) {
   announcer.textContent = "Connection lost";
-  for (let left = Math.ceil(seconds); left > 0 && !over; left--) {
-    say("lost", `Connection lost. Retrying in ${left} s`);
+  const end = Date.now() + seconds * 1000; // a hidden tab's seconds may last a minute
+  for (let left = seconds; left > 0 && !over; left = (end - Date.now()) / 1000) {
+    say("lost", `Connection lost. Retrying in ${Math.ceil(left)} s`);
     await pause(1);
   }
 }
