@@ -81,7 +81,10 @@ class ProcessEngine(Engine):
             if lock is None:
                 return  # it runs already; as `docker start`, no error
             token = run.begin(lock)
-            process = self._spawn(command, lock, run)
+            try:
+                process = self._spawn(command, lock, run)
+            except OSError as error:
+                raise StartRejected(Cause.START_REJECTED, f"its process cannot be made: {error.strerror}") from error
             # Still locked, so that nobody who finds it over misses its exit code.
             reaper = threading.Thread(target=lambda: run.keep_exit_code(token, process.wait()), daemon=True)
             reaper.start()

@@ -90,7 +90,7 @@ class Containers:
             labels=labels | ({ENABLE: "true"} if labelled else {}),
             environment=environment,
             healthcheck=healthcheck,
-            host_config=self.api.create_host_config(port_bindings=published, **(host_config or {})),
+            host_config=self.api.create_host_config(**({"port_bindings": published} | (host_config or {}))),
         )
         self._names.append(name)
         return name

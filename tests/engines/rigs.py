@@ -116,6 +116,8 @@ class DockerRig(Rig):
 
     def close(self) -> None:
         self.containers.remove_all()
+        for client in self.engine._clients.values():
+            client.close()
 
 
 def shell(script: str) -> str:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from lifecycle import procfs
 from lifecycle.engines.process import ProcessEngine
 from lifecycle.exceptions import EngineUnreachable, LabelError, Missing, StartRejected
 from tests.engines.rigs import shell
@@ -26,10 +27,10 @@ def engine(process_rig):
 
 
 def pids(rig, name):
-    """Those of the group of `name`."""
-    stat = (rig.run_dir / f"{name}.lock").read_text().splitlines()[1]
-    found = subprocess.run(["pgrep", "-g", stat.split()[0]], capture_output=True, text=True, check=False)
-    return found.stdout.split()
+    """Those of the group of `name` that live."""
+    leader = wait_for(lambda: (rig.run_dir / f"{name}.lock").read_text().splitlines()[1:])[0].split()[0]
+    found = subprocess.run(["pgrep", "-g", leader], capture_output=True, text=True)
+    return [pid for pid in found.stdout.split() if procfs.started(int(pid))]
 
 
 def output(engine, name):
@@ -93,7 +94,7 @@ def test_our_secrets_are_not_in_its_environment(rig, engine, monkeypatch, secret
     monkeypatch.setenv(secret, "hush")
     name = rig.add_command(shell("env; echo end"))
     engine.start(name)
-    assert secret not in wait_for(lambda: "end" in engine.output(name, 1000) and engine.output(name, 1000))
+    assert f"{secret}=" not in wait_for(lambda: "end" in engine.output(name, 1000) and engine.output(name, 1000))
 
 
 def test_the_rest_of_our_environment_is(rig, engine, monkeypatch):
@@ -156,7 +157,7 @@ def test_without_a_file_there_are_no_instances(tmp_path):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"[ok]\ncommand = 'true'\n[broken", "line 3"),
+        (b"[ok]\ncommand = 'true'\n[broken\n", "line 3"),
         (b"port = 1\n", "port stands outside the table of an instance"),
         (b"\xff", "'utf-8' codec can't decode"),
     ],
@@ -174,7 +175,7 @@ def test_a_file_that_cannot_be_read_is_an_engine_that_cannot_be_reached(rig, eng
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     engine = ProcessEngine(tmp_path / "no.toml", tmp_path)
-    with pytest.raises(EngineUnreachable, match="no.toml.*No such file"):
+    with pytest.raises(EngineUnreachable, match=r"no\.toml.*No such file"):
         engine.inspect("anyone")
 
 
