@@ -1,0 +1,25 @@
+"""Records events in a process of its own, as it is told on its standard input. See serving.Publisher."""
+
+import json
+import sys
+import time
+
+import django
+
+django.setup()
+
+from events.log import record  # noqa: E402
+from tests.benchmarks.marks import data  # noqa: E402
+
+
+def publish(first: int, count: int, filler_bytes: int, pause_seconds: float) -> list[int]:
+    returned = []
+    for number in range(first, first + count):
+        record("bench.mark", data=data(number, filler_bytes))
+        returned.append(time.monotonic_ns())
+        time.sleep(pause_seconds)
+    return returned
+
+
+for line in sys.stdin:
+    print(json.dumps(publish(*json.loads(line))), flush=True)

@@ -1,0 +1,125 @@
+"""The processes that are measured: web servers under daphne, and who records events beside them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.servers import DEADLINE_SECONDS, PROJECT, free_port, wait_for
+
+TOKEN = "the-benchmarks-token"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one process, from /proc."""
+
+    rss_bytes: int
+    threads: int
+
+
+class Daphne:
+    """`daphne APPLICATION` on a port of its own."""
+
+    def __init__(self, application: str, environment: dict[str, str], log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), application]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, cwd=PROJECT, env=os.environ | environment, stdout=output, stderr=output
+            )
+        wait_for(self._is_up, what=application)
+
+    def _is_up(self) -> bool:
+        assert self.process.poll() is None, "the server ended"
+        try:
+            httpx.head(f"{self.url}/healthz")
+        except httpx.TransportError:
+            return False
+        return True
+
+    @property
+    def memory(self) -> Memory:
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        facts = dict(line.split(":", 1) for line in lines)
+        return Memory(int(facts["VmRSS"].split()[0]) * 1024, int(facts["Threads"]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Publisher:
+    """Records events in a process of its own: `tests.benchmarks.publisher`."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.publisher"],
+            cwd=PROJECT,
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin
+        assert process.stdout
+        self._process, self._orders, self._answers = process, process.stdin, process.stdout
+        self.publish(0, 0)  # it is there
+
+    def publish(self, first: int, count: int, filler_bytes: int = 0, pause_seconds: float = 0) -> list[int]:
+        """Records events, each in a transaction of its own; when each commit had returned, in monotonic ns."""
+        print(json.dumps([first, count, filler_bytes, pause_seconds]), file=self._orders, flush=True)
+        returned: list[int] = json.loads(self._answers.readline())
+        return returned
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._orders.close()
+        self._process.wait(DEADLINE_SECONDS)
+        self._answers.close()
+
+
+def dormouse_environment(database_url: str, **more: str) -> dict[str, str]:
+    return {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DATABASE_URL": database_url,
+        "DORMOUSE_ENGINE": "process",
+        "DORMOUSE_SUPERVISOR": "external",
+        "DORMOUSE_API_TOKEN": TOKEN,
+        **more,
+    }
+
+
+def manage(environment: dict[str, str], *arguments: str) -> None:
+    command = [sys.executable, "-m", "django", *arguments]
+    subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=True)
+
+
+@contextmanager
+def dormouse(folder: Path, database_url: str = "", **more: str) -> Iterator[tuple[Daphne, dict[str, str]]]:
+    """A real web process on an empty database; and its environment."""
+    environment = dormouse_environment(database_url or f"sqlite:///{folder}/dormouse-{time.monotonic_ns()}.db", **more)
+    manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
+    with Daphne("config.asgi:application", environment, folder / "dormouse.log") as server:
+        yield server, environment
+
+
+def events_request(**headers: Any) -> bytes:
+    """GET /events, as the program that has the token."""
+    fields = {"Host": "127.0.0.1", "Authorization": f"Bearer {TOKEN}", "Connection": "close", **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"GET /events HTTP/1.1\r\n{lines}\r\n".encode()
