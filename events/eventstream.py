@@ -38,11 +38,10 @@ class EventLogStorage(StorageBase):  # type: ignore[misc]  # the library is not 
         Raises EventDoesNotExist, with the current id, where something between may be missing: `last_id` is in the
         future, or older than what is kept.
         """
-        rows = list(EventLog.objects.after(last_id)[:limit]) if channel == CHANNEL else []
-        # After the rows: what was pruned meanwhile is then reported, and not passed over.
-        oldest, latest = EventLog.objects.bounds() if channel == CHANNEL else (0, 0)
-        if not oldest - 1 <= last_id <= latest:
-            raise EventDoesNotExist(f"no event {last_id} is kept", latest)
+        rows, floor = EventLog.objects.after(last_id)[:limit].read() if channel == CHANNEL else ([], 0)
+        latest = rows[-1].id if rows else self.get_current_id(channel)
+        if not floor <= last_id <= latest:
+            raise EventDoesNotExist(f"no event {last_id} is kept", self.get_current_id(channel))
         return [as_event(row) for row in rows]
 
     def get_current_id(self, channel: str) -> int:

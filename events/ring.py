@@ -73,6 +73,13 @@ class Ring:
             gone += 1
         del self._entries[:gone]
 
+    def skip_to(self, cursor: int) -> None:
+        """Goes on after `cursor`, where what is between is not to be had: older readers are no longer served here."""
+        self._entries.clear()
+        self._joined.clear()
+        self._bytes = 0
+        self.start = self.head = cursor
+
     def take(self, cursor: int, about: About, max_bytes: int) -> Chunk:
         """What follows `cursor`, which is not before `start`. Readers at the same place share the same bytes."""
         if cursor >= self.head:

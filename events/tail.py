@@ -2,7 +2,8 @@
 
 A thread of the tail's own waits for commits and reads what follows its position. The event loop keeps it in a ring and
 wakes the readers, each of which is no more than a cursor here. What is older than the ring is read in pages by a
-second thread, up to the ring's head, so that the two can neither overlap nor leave a hole.
+second thread, up to the ring's head, so that the two can neither overlap nor leave a hole. What was pruned under either
+of them is told by the floor that comes with the rows.
 """
 
 import asyncio
@@ -11,13 +12,13 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, connections
 
 from events.commits import commits
 from events.eventstream import encode
-from events.models import EventLog
+from events.models import EventLog, LogFloor
 from events.ring import About, Chunk, Entry, Ring, join
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class CursorLost(Exception):
         super().__init__(requested, oldest, latest, cursor)
         #: What the reader asked for; a text where that was no number.
         self.requested = requested
-        #: The ids of the oldest and the latest event kept; both 0 in an empty log.
+        #: The ids of the oldest event kept (0: none is) and of the latest there ever was.
         self.oldest, self.latest = oldest, latest
         #: Where it continues.
         self.cursor = cursor
@@ -51,7 +52,7 @@ class Tail:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._news = asyncio.Event()
-        self._asked: dict[tuple[int, int, About, int], asyncio.Future[Chunk]] = {}
+        self._asked: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
         self._position: int | None = None
         self._stopped = threading.Event()
         self._pages = ThreadPoolExecutor(1, "events-pages")  # one: there is one interpreter to share anyway
@@ -59,16 +60,16 @@ class Tail:
 
     async def locate(self, requested: int | str | None) -> int:
         """The cursor to start from. Raises CursorLost where `requested` cannot be honoured; None is from now on."""
-        if requested is None:
+        if requested is None or requested == self.ring.head:
             return self.ring.head
-        if isinstance(requested, int) and self.ring.start <= requested <= self.ring.head:
+        if isinstance(requested, int) and await self._has(requested):
             return requested
-        oldest, latest = await self._ask(EventLog.objects.bounds)
+        floor, oldest, latest = await self._ask(bounds)
         # A reader may come from another process that has seen more than this one, so the database decides.
         if isinstance(requested, str) or requested > max(latest, self.ring.head):
             raise CursorLost(requested, oldest, latest, self.ring.head)
-        if requested < oldest - 1:
-            raise CursorLost(requested, oldest, latest, oldest - 1)
+        if requested < floor:
+            raise CursorLost(requested, oldest, latest, floor)
         return requested
 
     async def after(self, cursor: int, about: About, max_bytes: int) -> Chunk:
@@ -78,12 +79,7 @@ class Tail:
         """
         if cursor >= self.ring.start:
             return self.ring.take(cursor, about, max_bytes)
-        page = (cursor, self.ring.head, about, max_bytes)
-        # Readers that come back together after a restart ask for the same page; shielded, for one may leave alone.
-        if page not in self._asked:
-            self._asked[page] = asyncio.ensure_future(self._ask(lambda: read_page(*page)))
-            self._asked[page].add_done_callback(lambda _: self._asked.pop(page))
-        return await asyncio.shield(self._asked[page])
+        return await self._share(read_page, cursor, self.ring.head, about, max_bytes)
 
     async def wait(self, cursor: int, seconds: float) -> None:
         """Until there is something after `cursor`, at most `seconds`."""
@@ -104,8 +100,21 @@ class Tail:
         self._pages.submit(connections.close_all)
         self._pages.shutdown(wait=False)
 
-    async def _ask(self, question: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._pages, _answer, question)
+    async def _has(self, cursor: int) -> bool:
+        """Whether the ring goes on from `cursor`, and what follows it is not pruned."""
+        return self.ring.start <= cursor < self.ring.head and cursor >= await self._share(LogFloor.now)
+
+    async def _ask(self, question: Callable[..., T], *about: Any) -> T:
+        return await self._loop.run_in_executor(self._pages, _answer, question, *about)
+
+    async def _share(self, question: Callable[..., T], *about: Any) -> T:
+        """Readers that come back together after a restart ask the same, and share the answer."""
+        key = (question, *about)
+        if key not in self._asked:
+            self._asked[key] = asyncio.ensure_future(self._ask(question, *about))
+            self._asked[key].add_done_callback(lambda _: self._asked.pop(key))
+        answer: T = await asyncio.shield(self._asked[key])  # shielded, for one of them may leave alone
+        return answer
 
     def _begin(self, position: int) -> None:
         self.ring = Ring(position, RING_BYTES)
@@ -113,6 +122,13 @@ class Tail:
 
     def _append(self, entries: list[Entry]) -> None:
         self.ring.append(entries)
+        self._wake()
+
+    def _skip_to(self, floor: int) -> None:
+        self.ring.skip_to(floor)
+        self._wake()
+
+    def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
@@ -135,9 +151,17 @@ class Tail:
         if self._position is None:
             self._position = EventLog.objects.bounds()[1]
             self._loop.call_soon_threadsafe(self._begin, self._position)
-        while rows := list(EventLog.objects.after(self._position)[:BATCH_ROWS]):
-            self._loop.call_soon_threadsafe(self._append, [entry(row) for row in rows])
-            self._position = rows[-1].id
+        while True:
+            rows, floor = EventLog.objects.after(self._position)[:BATCH_ROWS].read()
+            if floor > self._position:  # a prune has overtaken this process
+                self._position = floor
+                self._loop.call_soon_threadsafe(self._skip_to, floor)
+                continue
+            if rows:
+                self._loop.call_soon_threadsafe(self._append, [entry(row) for row in rows])
+                self._position = rows[-1].id
+            if len(rows) < BATCH_ROWS:
+                return
 
 
 def entry(row: EventLog) -> Entry:
@@ -147,18 +171,21 @@ def entry(row: EventLog) -> Entry:
 def read_page(cursor: int, until: int, about: About, max_bytes: int) -> Chunk:
     """From the database: what follows `cursor`, at most up to `until`. Raises CursorLost and DatabaseError."""
     found = EventLog.objects.after(cursor).filter(id__lte=until).about(about.instances, about.types)
-    rows = list(found[:PAGE_ROWS])
-    # After the rows: what was pruned meanwhile is then reported, and not passed over.
-    oldest, latest = EventLog.objects.bounds()
-    floor = oldest - 1 if oldest else until
+    rows, floor = found[:PAGE_ROWS].read()
     if cursor < floor:
-        raise CursorLost(cursor, oldest, latest, floor)
+        raise CursorLost(cursor, *EventLog.objects.bounds(), floor)
     return join(map(entry, rows), until if len(rows) < PAGE_ROWS else rows[-1].id, max_bytes)
 
 
-def _answer(question: Callable[[], T]) -> T:
+def bounds() -> tuple[int, int, int]:
+    """The floor of the log, then the bounds of what is above it."""
+    floor = LogFloor.now()
+    return floor, *EventLog.objects.bounds()
+
+
+def _answer(question: Callable[..., T], *about: Any) -> T:
     try:
-        return question()
+        return question(*about)
     except DatabaseError:
         connections.close_all()  # the next question gets a new connection
         raise

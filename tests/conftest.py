@@ -9,15 +9,18 @@ for name in [name for name in os.environ if name.startswith(("DORMOUSE_", "DJANG
 os.environ["DORMOUSE_SUPERVISOR"] = "external"
 os.environ["DORMOUSE_API_TOKEN"] = "the-tests-token"  # noqa: S105
 os.environ["DORMOUSE_ENGINE"] = "process"
+if "DORMOUSE_TEST_DATABASE_URL" in os.environ:  # tests/postgres runs a part of the suite anew, on PostgreSQL
+    os.environ["DATABASE_URL"] = os.environ["DORMOUSE_TEST_DATABASE_URL"]
 
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
-from django.db import connection  # noqa: E402
+from django.test import TransactionTestCase  # noqa: E402
 
-from tests.servers import Server  # noqa: E402
+from events import append_only  # noqa: E402
+from tests.servers import Server, database_url  # noqa: E402
 
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 
@@ -31,14 +34,27 @@ def need(what: str, present: object, how: str) -> None:
     pytest.skip(f"needs {what}: {how}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def the_log_can_be_emptied_after_a_test() -> Iterator[None]:
+    """The triggers of the log refuse the flush of a transactional test; they come back with its post_migrate."""
+    flush = TransactionTestCase._fixture_teardown
+
+    def without_triggers(case: TransactionTestCase) -> None:
+        append_only.remove()
+        flush(case)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", without_triggers)
+        yield
+
+
 @pytest.fixture
 def serve(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts real web processes (daphne) on the test's database: `serve(DORMOUSE_ENGINE="process")`."""
     started: list[Server] = []
 
     def start(**environment: Any) -> Server:
-        database = f"sqlite:///{connection.settings_dict['NAME']}"
-        server = Server({"DATABASE_URL": database} | environment, log=tmp_path / f"server-{len(started)}.log")
+        server = Server({"DATABASE_URL": database_url()} | environment, log=tmp_path / f"server-{len(started)}.log")
         started.append(server)
         return server.wait_until_up()
 

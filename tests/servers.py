@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import httpx
+from django.db import connection
 
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,14 @@ def free_port() -> int:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
         return port
+
+
+def database_url() -> str:
+    """Of the test's database, for other processes."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return "postgres://{USER}@{HOST}:{PORT}/{NAME}".format(**database)
 
 
 class Server:

@@ -2,16 +2,14 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection
 
-from tests.servers import Server, wait_for
+from tests.servers import Server, database_url, wait_for
 
 
 @pytest.fixture(scope="module")
 def shared_server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One web process for the tests of a module that only read from it: to start one takes a second."""
-    database = f"sqlite:///{connection.settings_dict['NAME']}"
-    server = Server({"DATABASE_URL": database}, log=tmp_path_factory.mktemp("shared") / "server.log")
+    server = Server({"DATABASE_URL": database_url()}, log=tmp_path_factory.mktemp("shared") / "server.log")
     yield server.wait_until_up()
     server.stop()
 

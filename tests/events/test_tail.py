@@ -176,7 +176,7 @@ def test_a_cursor_that_this_process_has_not_seen_yet_is_honoured():
 def test_a_cursor_below_what_is_kept_continues_at_the_oldest():
     gone, oldest = record("a.b").id, record("a.b").id
     latest = record("a.b").id
-    EventLog.objects.filter(id=gone).delete()
+    EventLog.objects.prune(gone)
 
     async def scenario(tail):
         with pytest.raises(CursorLost) as lost:
@@ -193,7 +193,7 @@ def test_what_is_pruned_in_the_middle_of_a_long_read_is_reported(left):
 
     async def scenario(tail):
         start = await tail.locate(kept[0] - 1)
-        await EventLog.objects.filter(id__lte=kept[-1 - left]).adelete()
+        await database_sync_to_async(EventLog.objects.prune)(kept[-1 - left])
         with pytest.raises(CursorLost) as lost:
             await tail.after(start, EVERYTHING, MUCH)
         assert lost.value.cursor == kept[-1 - left]

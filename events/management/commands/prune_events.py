@@ -1,0 +1,41 @@
+"""Remove the oldest events from the log, up to an age.
+
+Readers, the page and the audit keep working meanwhile. A reader whose cursor is older is told so by a stream-reset,
+and continues at the oldest event that is kept.
+"""
+
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from events.models import EventLog
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--older-than", type=age, required=True, metavar="90d", help="an age: a number and one of s, m, h, d"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="say how many events would go, and remove none")
+
+    def handle(self, *args: Any, older_than: timedelta, dry_run: bool, **options: Any) -> None:
+        floor = EventLog.objects.floor_before(timezone.now() - older_than)
+        if dry_run:
+            self.stdout.write(f"Events that would be removed: {EventLog.objects.filter(id__lte=floor).count()}.")
+        else:
+            self.stdout.write(f"Events removed: {EventLog.objects.prune(floor)}.")
+
+
+def age(text: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,5})([smhd])", text)
+    if not found:
+        raise ArgumentTypeError(f"{text!r} is no age: write it as 90d, 12h, 30m or 45s")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
