@@ -47,7 +47,9 @@ class FakeRig(Rig):
         self.engine: FakeEngine = FakeEngine()
 
     def add(self, program: Program = Program.SERVES, **keys: str) -> str:
-        return self.engine.add(unique(), program, **({"port": str(free_port())} | keys)).name
+        box = self.engine.add(unique(), program, **({"port": str(free_port())} | keys))
+        box.listens = True
+        return box.name
 
     def add_stranger(self) -> str:
         return self.engine.add(unique(), enabled=False).name

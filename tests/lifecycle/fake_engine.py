@@ -41,6 +41,8 @@ class Box:
     oom: bool = False
     health: str = ""
     output: str = ""
+    #: Whether its port is really open while it runs.
+    listens: bool = False
     listener: socket.socket | None = field(default=None, repr=False)
 
     @property
@@ -54,8 +56,8 @@ class Box:
         self.running, self.exit_code = True, None
         if self.program is Program.FAILS:
             self.end(3)
-        elif port := self.labels.get("dormouse.port"):
-            self.listener = socket.create_server(("127.0.0.1", int(port)))
+        elif self.listens:
+            self.listener = socket.create_server(("127.0.0.1", int(self.labels["dormouse.port"])))
 
     def end(self, code: int) -> None:
         self.running, self.exit_code = False, code

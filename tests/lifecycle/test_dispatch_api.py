@@ -1,0 +1,343 @@
+"""POST /api/instances/<name>/dispatch, and GET of what is known."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import httpx
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import AsyncClient, Client
+
+from lifecycle import assembly
+from lifecycle.dispatch import Dispatcher
+from lifecycle.exceptions import Cause, EngineUnreachable, StartRejected
+from lifecycle.models import EngineSight, Instance, Lease, State
+from lifecycle.waking import Waker
+from tests.lifecycle.conftest import NAME, make_row
+from tests.lifecycle.fake_engine import raising
+from tests.servers import wait_for
+
+pytestmark = pytest.mark.usefixtures("token")
+URL = f"/api/instances/{NAME}/dispatch"
+CSRF = "t" * 32
+TOKEN = {"Authorization": "Bearer the-tests-token"}
+
+
+class Agent:
+    """What reaches the agent, and what it answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[httpx.Request, bytes]] = []
+        self.answer = lambda request: httpx.Response(200, text="done")
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append((request, await request.aread()))
+        answer = self.answer(request)
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        stream = httpx.ByteStream(answer.content)  # unread, as from the network
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
+
+
+@pytest.fixture
+def token(settings):
+    settings.DORMOUSE_API_TOKEN = "the-tests-token"
+
+
+@pytest.fixture
+def worker_agent(transactional_db, lifecycle, engine, monkeypatch):
+    """The web process's dispatcher, on the fake engine."""
+    agent = Agent()
+    waker = Waker(lifecycle)
+    dispatcher = Dispatcher(waker, httpx.MockTransport(agent))
+    monkeypatch.setattr(assembly, "dispatcher", lambda: dispatcher)
+    engine.add(NAME, port="9001")
+    yield agent
+    waker.shut_down()
+
+
+@pytest.fixture
+def sleeper(engine, worker_agent):
+    return engine.boxes[NAME]
+
+
+def post(url=URL, body=b"work", content_type="text/plain", headers=TOKEN, *, user=None, **more):
+    """A program's POST, or a person's; the answer with its `body`, and its `problem` where it is one."""
+
+    async def ask():
+        client = AsyncClient(**more)
+        if user:
+            await client.aforce_login(user)
+            client.cookies["csrftoken"] = CSRF
+        answer = await client.post(url, body, content_type=content_type, headers=headers)
+        answer.body = b"".join([part async for part in answer]) if answer.streaming else answer.content
+        return answer
+
+    answer = asyncio.run(ask())
+    answer.problem = answer.json() if answer.get("Content-Type") == "application/problem+json" else None
+    return answer
+
+
+def get(url, headers=TOKEN):
+    return Client().get(url, headers=headers)
+
+
+# Who may
+
+
+@pytest.mark.parametrize("header", ["Bearer wrong", "Bearer ", "Bearer", "Basic the-tests-token", ""])
+def test_a_wrong_token_is_401(worker_agent, header):
+    answer = post(headers={"Authorization": header})
+    assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Bearer")
+    assert answer.problem["status"] == 401
+
+
+def test_an_empty_setting_lets_no_program_in(worker_agent, settings):
+    settings.DORMOUSE_API_TOKEN = ""
+    assert post(headers={"Authorization": "Bearer "}).status_code == 401
+
+
+def test_without_login_or_token_it_is_401(worker_agent):
+    assert post(headers={}).status_code == 401
+
+
+@pytest.mark.parametrize("name", [NAME, "nobody"])
+def test_without_the_permission_it_is_403_whether_it_exists_or_not(worker_agent, name, engine):
+    answer = signed_in(User.objects.create_user("anne"), url=f"/api/instances/{name}/dispatch")
+    assert answer.status_code == 403
+    assert answer.problem["detail"] == "This needs the permission lifecycle.dispatch_instance."
+    assert engine.calls == []
+
+
+def test_a_wrong_token_is_refused_in_spite_of_a_session(worker_agent, dispatcher_user):
+    answer = signed_in(dispatcher_user, headers={"Authorization": "Bearer wrong"}, with_csrf=True)
+    assert answer.status_code == 401
+
+
+@pytest.fixture
+def dispatcher_user(worker_agent):
+    user = User.objects.create_user("anne")
+    user.user_permissions.add(Permission.objects.get(codename="dispatch_instance"))
+    return user
+
+
+def signed_in(user, *, headers=None, with_csrf=False, **more):
+    """A POST of a person, as a browser sends it."""
+    headers = (headers or {}) | ({"X-CSRFToken": CSRF} if with_csrf else {})
+    return post(user=user, headers=headers, enforce_csrf_checks=True, **more)
+
+
+MULTIPART = "multipart/form-data; boundary=x"
+FORM = b'--x\r\nContent-Disposition: form-data; name="csrfmiddlewaretoken"\r\n\r\n' + CSRF.encode() + b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", MULTIPART, "application/x-www-form-urlencoded"])
+def test_a_sessions_post_without_the_csrf_header_is_403(dispatcher_user, worker_agent, content_type):
+    answer = signed_in(dispatcher_user, body=FORM, content_type=content_type)
+    assert answer.status_code == 403
+    assert "X-CSRFToken" in answer.problem["detail"]
+    assert worker_agent.requests == []
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", MULTIPART, "application/x-www-form-urlencoded"])
+def test_a_sessions_post_with_the_csrf_header_arrives_whole(dispatcher_user, worker_agent, content_type):
+    assert signed_in(dispatcher_user, body=FORM, content_type=content_type, with_csrf=True).body == b"done"
+    ((request, body),) = worker_agent.requests
+    assert (body, request.headers["content-type"]) == (FORM, content_type)
+
+
+def test_a_program_needs_no_csrf_token(worker_agent):
+    assert post(enforce_csrf_checks=True).status_code == 200
+
+
+def test_a_foreign_host_is_400(worker_agent):
+    assert post(headers=TOKEN | {"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_it_is_for_post_alone(worker_agent):
+    assert get(URL).status_code == 405
+
+
+# What is answered
+
+
+def test_the_agents_answer_is_the_answer(worker_agent):
+    worker_agent.answer = lambda request: httpx.Response(201, json={"ok": True}, headers={"Retry-After": "3"})
+    answer = post()
+    assert (answer.status_code, answer.body) == (201, b'{"ok":true}')
+    assert (answer["Content-Type"], answer["Retry-After"]) == ("application/json", "3")
+
+
+def test_an_answer_can_do_nothing_on_our_origin(worker_agent):
+    worker_agent.answer = lambda request: httpx.Response(200, html="<script>", headers={"Set-Cookie": "sessionid=x"})
+    answer = post()
+    assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert not answer.cookies
+
+
+def test_body_and_type_and_path_reach_the_agent(worker_agent, sleeper):
+    sleeper.labels["dormouse.dispatch-path"] = "/work?x=1"
+    post(body=b"\x00\xff" * 100_000, content_type="application/x-thing")
+    ((request, body),) = worker_agent.requests
+    assert (request.method, str(request.url)) == ("POST", "http://127.0.0.1:9001/work?x=1")
+    assert (request.headers["content-type"], body) == ("application/x-thing", b"\x00\xff" * 100_000)
+
+
+def test_our_token_and_cookies_do_not_reach_the_agent(worker_agent):
+    post(headers=TOKEN | {"Cookie": "sessionid=secret"})
+    ((request, _),) = worker_agent.requests
+    assert not {"authorization", "cookie"} & set(request.headers)
+
+
+def test_a_body_above_djangos_limit_arrives(worker_agent, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    post(body=b"x" * 1000)
+    assert len(worker_agent.requests[0][1]) == 1000
+
+
+def test_only_a_dispatch_that_woke_it_says_how_long_that_took(worker_agent):
+    assert post()["Server-Timing"].startswith("wake;dur=")
+    assert "Server-Timing" not in post()
+
+
+def test_an_unknown_instance_is_404(worker_agent):
+    assert post("/api/instances/nobody/dispatch").status_code == 404
+
+
+def test_labels_in_error_are_409(worker_agent, sleeper):
+    sleeper.labels["dormouse.idle-timeout"] = "soon"
+    answer = post()
+    assert answer.status_code == 409
+    assert answer.problem["label"] == "dormouse.idle-timeout"
+    assert answer.problem["detail"].startswith("reviewer-default: dormouse.idle-timeout='soon' is no duration")
+
+
+def test_an_instance_without_a_port_is_409(worker_agent, engine):
+    engine.add("portless", ready="running")
+    assert post("/api/instances/portless/dispatch").problem["label"] == "dormouse.port"
+
+
+def test_a_failed_start_is_503_with_the_error_of_the_event(worker_agent, engine, events):
+    engine.before["start"] = [raising(StartRejected(Cause.PORT_CONFLICT, "port 80 is taken", 128))]
+    answer = post()
+    assert answer.status_code == 503
+    failed = events.only("lazy_start_failed")
+    for fact in ("cause", "error", "exit_code"):
+        assert answer.problem[fact] == failed[fact]
+    assert answer.problem["detail"] == "reviewer-default failed to start: port 80 is taken"
+
+
+def test_a_known_container_that_is_gone_is_503_missing(worker_agent, engine, clock):
+    make_row(clock)
+    engine.boxes.clear()
+    answer = post()
+    assert (answer.status_code, answer.problem["cause"]) == (503, "missing")
+
+
+def test_without_an_engine_it_is_503(worker_agent, engine):
+    engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
+    answer = post()
+    assert (answer.status_code, answer.problem["cause"]) == (503, "engine_unreachable")
+    assert answer.problem["error"] == "nobody there"
+
+
+def test_an_agent_that_does_not_answer_is_502(worker_agent):
+    def refuse(request):
+        raise httpx.ConnectError("connection refused")
+
+    worker_agent.answer = refuse
+    answer = post()
+    assert (answer.status_code, answer.problem["detail"]) == (502, f"{NAME} broke off: connection refused")
+
+
+def test_an_agent_that_does_not_begin_in_time_is_504(worker_agent, sleeper):
+    sleeper.labels["dormouse.dispatch-timeout"] = "50ms"
+    worker_agent.answer = lambda request: asyncio.sleep(60)
+    answer = post()
+    assert (answer.status_code, answer.problem["detail"]) == (504, f"{NAME} did not begin its answer within 0.05 s")
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_the_lease_ends_with_the_answer(worker_agent, status):
+    leased = []
+
+    async def answer(request):
+        leased.append(await Lease.objects.acount())
+        return httpx.Response(status)
+
+    worker_agent.answer = answer
+    post()
+    assert leased == [1]
+    wait_for(lambda: not Lease.objects.exists())
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("no"), ZeroDivisionError()])
+def test_the_lease_ends_with_an_error(worker_agent, error):
+    def fail(request):
+        raise error
+
+    worker_agent.answer = fail
+    with suppress(ZeroDivisionError):
+        post()
+    wait_for(lambda: not Lease.objects.exists())
+
+
+# Looking
+
+
+def test_all_instances_are_shown_with_the_last_look_at_the_engine(db, clock):
+    make_row(clock)
+    EngineSight.objects.create(engine="fake", asked=clock.now(), error="nobody there")
+    found = get("/api/instances").json()
+    assert [one["name"] for one in found["instances"]] == [NAME]
+    assert found["engines"][0]["error"] == "nobody there"
+
+
+def test_one_instance_is_shown_with_what_is_known_of_it(db, clock):
+    failure = {"run": 6, "error": "exited", "cause": "exited"}
+    values = {"run": 7, "last_used": clock.now(), "idle_timeout": timedelta(minutes=1), "failure": failure}
+    make_row(clock, State.READY, label_warning="hm", **values)
+    assert get(f"/api/instances/{NAME}").json() == {
+        "name": NAME,
+        "state": "ready",
+        "since": "2026-11-23T18:55:30Z",
+        "run": 7,
+        "present": True,
+        "leases": [],
+        "sleeps_at": "2026-11-23T18:56:30Z",
+        "last_failure": failure,
+        "label_error": None,
+        "label_warning": "hm",
+    }
+
+
+def test_one_at_work_shows_its_leases_and_does_not_sleep_by_time(db, clock):
+    values = {"last_used": clock.now(), "idle_timeout": timedelta(minutes=1)}
+    row = make_row(clock, State.READY, **values)
+    Lease.objects.create(instance=row, worker="00000000-0000-0000-0000-000000000001", since=clock.now())
+    found = get(f"/api/instances/{NAME}").json()
+    assert found["sleeps_at"] is None
+    assert found["leases"][0]["age_seconds"] >= 0
+
+
+def test_an_unknown_instance_cannot_be_shown(db):
+    assert get("/api/instances/nobody").status_code == 404
+
+
+@pytest.mark.parametrize("url", ["/api/instances", f"/api/instances/{NAME}", "/api/instances/nobody"])
+def test_looking_needs_a_login_and_the_permission(db, url):
+    assert get(url, headers={}).status_code == 401
+    client = Client()
+    client.force_login(User.objects.create_user("anne"))
+    assert client.get(url).status_code == 403
+
+
+def test_looking_wakes_nothing_and_prolongs_nothing(worker_agent, engine, clock):
+    make_row(clock, State.READY, last_used=clock.now())
+    before = Instance.objects.values().get()
+    get("/api/instances")
+    get(f"/api/instances/{NAME}")
+    assert Instance.objects.values().get() == before
+    assert engine.calls == []
