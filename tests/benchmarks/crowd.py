@@ -45,16 +45,19 @@ class Deliveries:
 class Reader:
     """One connection, and what it brought."""
 
-    def __init__(self, group: str) -> None:
-        self.group = group
+    def __init__(self, group: str, receive_bytes: int) -> None:
+        self.group, self._receive_bytes = group, receive_bytes
         self.seen: set[int] = set()
         self.highest = -1
         self.opened = False
         self._rest = self._ending = b""
-        self.socket = socket.socket()
+        self.socket: socket.socket
 
     def connect(self, port: int, request: bytes) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket = socket.socket()
+        if self._receive_bytes:  # before it connects, or the window is there already
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
+        self.socket.connect(("127.0.0.1", port))
         self.socket.sendall(request)
         self.socket.setblocking(False)
         self._rest = b""
@@ -88,6 +91,7 @@ class Hall:
         self._connecting = 0
         self._began = 0.0
         self._group = ""
+        self._wanted = range(0)
         self._done: Callable[[], Any] | None = None
         self.deliveries = Deliveries(0)
 
@@ -113,11 +117,11 @@ class Hall:
             self._done = None
             self._orders.send(answer)
 
-    def connect(self, port: int, request: bytes, count: int, group: str) -> None:
+    def connect(self, port: int, request: bytes, count: int, group: str, receive_bytes: int) -> None:
         """Answers how many seconds it took until every one of them was told that its stream is open."""
         self._port, self._request = port, request
         self._began = time.monotonic()
-        self._to_connect += [Reader(group) for _ in range(count)]
+        self._to_connect += [Reader(group, receive_bytes) for _ in range(count)]
         self._connect_more()
         self._done = lambda: None if self._connecting or self._to_connect else time.monotonic() - self._began
 
@@ -131,9 +135,9 @@ class Hall:
         self._readers[reader.socket.fileno()] = reader
         self._poll.register(reader.socket.fileno(), select.EPOLLIN)
 
-    def expect(self, count: int, group: str) -> None:
-        """So many events from now on, by every reader of `group`, or by all. Answers how many readers that are."""
-        self._group = group
+    def expect(self, first: int, count: int, group: str) -> None:
+        """These events, by every reader of `group`, or by all. Answers how many readers that are."""
+        self._group, self._wanted = group, range(first, first + count)
         listening = sum(1 for reader in self._readers.values() if reader.group == group or not group)
         self.deliveries = Deliveries(listening * count)
         self._done = lambda: listening
@@ -188,18 +192,17 @@ class Hall:
         self._connect(reader, self._request[:-2] + b"Last-Event-ID: " + reader.cursor + b"\r\n\r\n")
 
     def _note(self, reader: Reader, number: int, now: int, published: int) -> None:
+        found, is_new = self.deliveries, number not in reader.seen
+        reader.seen.add(number)
         if self._group and reader.group != self._group:
-            reader.seen.add(number)
             return
-        found = self.deliveries
         found.last_ns = now
-        if number in reader.seen:
-            found.repeated += 1
+        found.repeated += not is_new
+        if not is_new or number not in self._wanted:
             return
+        found.arrived += 1
         found.disordered += number < reader.highest
         reader.highest = max(number, reader.highest)
-        reader.seen.add(number)
-        found.arrived += 1
         found.latencies_ns.append(now - published)
         found.first_ns.setdefault(number, now)
 
@@ -237,11 +240,11 @@ class Crowd:
         self._orders.send((name, arguments))
         return self._orders.recv()
 
-    def connect(self, port: int, request: bytes, count: int, group: str = "") -> float:
-        return float(self._order("connect", port, request, count, group))
+    def connect(self, port: int, request: bytes, count: int, group: str = "", receive_bytes: int = 0) -> float:
+        return float(self._order("connect", port, request, count, group, receive_bytes))
 
-    def expect(self, count: int, group: str = "") -> int:
-        return int(self._order("expect", count, group))
+    def expect(self, first: int, count: int, group: str = "") -> int:
+        return int(self._order("expect", first, count, group))
 
     def settle(self, quiet_seconds: float = 5, seconds: float = 120) -> Deliveries:
         found: Deliveries = self._order("settle", quiet_seconds, seconds)

@@ -19,11 +19,12 @@ TOKEN = "the-benchmarks-token"
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Of one process, from /proc."""
+class Cost:
+    """What one process takes, from /proc."""
 
     rss_bytes: int
     threads: int
+    cpu_seconds: float
 
 
 class Daphne:
@@ -34,9 +35,7 @@ class Daphne:
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), application]
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                command, cwd=PROJECT, env=os.environ | environment, stdout=output, stderr=output
-            )
+            self.process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
         wait_for(self._is_up, what=application)
 
     def _is_up(self) -> bool:
@@ -48,10 +47,15 @@ class Daphne:
         return True
 
     @property
-    def memory(self) -> Memory:
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        facts = dict(line.split(":", 1) for line in lines)
-        return Memory(int(facts["VmRSS"].split()[0]) * 1024, int(facts["Threads"]))
+    def cost(self) -> Cost:
+        of_process = Path(f"/proc/{self.process.pid}")
+        facts = dict(line.split(":", 1) for line in (of_process / "status").read_text().splitlines())
+        user, system = (of_process / "stat").read_text().rpartition(")")[2].split()[11:13]
+        return Cost(
+            rss_bytes=int(facts["VmRSS"].split()[0]) * 1024,
+            threads=int(facts["Threads"]),
+            cpu_seconds=(int(user) + int(system)) / os.sysconf("SC_CLK_TCK"),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +72,7 @@ class Publisher:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.publisher"],
             cwd=PROJECT,
-            env=os.environ | environment,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -94,8 +98,10 @@ class Publisher:
 
 
 def dormouse_environment(database_url: str, **more: str) -> dict[str, str]:
-    return {
+    inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
+    return inherited | {
         "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DJANGO_SECRET_KEY": "of no value",
         "DATABASE_URL": database_url,
         "DORMOUSE_ENGINE": "process",
         "DORMOUSE_SUPERVISOR": "external",
@@ -106,7 +112,7 @@ def dormouse_environment(database_url: str, **more: str) -> dict[str, str]:
 
 def manage(environment: dict[str, str], *arguments: str) -> None:
     command = [sys.executable, "-m", "django", *arguments]
-    subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=True)
+    subprocess.run(command, cwd=PROJECT, env=environment, check=True)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class Outcome:
     reader_bytes: float
     reader_bytes_after: float
     threads: int
+    delivery_seconds: float
     one: list[Deliveries]
     burst: Deliveries
     burst_seconds: float
@@ -96,13 +97,14 @@ def measure(server: Daphne, publish: Publish, readers: int, events: int) -> Outc
         crowd.connect(server.port, events_request(), WARM_READERS)
         publish(0, 1)
         time.sleep(1)
-        before = server.memory.rss_bytes
+        before = server.cost.rss_bytes
         connect_seconds = crowd.connect(server.port, events_request(), readers - WARM_READERS)
         time.sleep(2)  # the stock view loses what comes right after its opening message
-        connected = server.memory
+        connected = server.cost
         one = [one_event(crowd, publish, readers, index + 1) for index in range(events)]
+        told = server.cost
         began = time.monotonic_ns()
-        crowd.expect(BURST)
+        crowd.expect(events + 1, BURST)
         publish(events + 1, BURST)
         published = time.monotonic_ns()
         burst = crowd.settle()
@@ -110,8 +112,9 @@ def measure(server: Daphne, publish: Publish, readers: int, events: int) -> Outc
         return Outcome(
             connect_seconds=connect_seconds * readers / added,
             reader_bytes=(connected.rss_bytes - before) / added,
-            reader_bytes_after=(server.memory.rss_bytes - before) / added,
+            reader_bytes_after=(server.cost.rss_bytes - before) / added,
             threads=connected.threads,
+            delivery_seconds=(told.cpu_seconds - connected.cpu_seconds) / (readers * events),
             one=one,
             burst=burst,
             burst_seconds=(burst.last_ns - began) / 1e9,
@@ -120,7 +123,7 @@ def measure(server: Daphne, publish: Publish, readers: int, events: int) -> Outc
 
 
 def one_event(crowd: Crowd, publish: Publish, readers: int, index: int) -> Deliveries:
-    assert crowd.expect(1) == readers
+    assert crowd.expect(index, 1) == readers
     publish(index, 1)
     found = crowd.settle()
     time.sleep(0.1)
@@ -158,6 +161,7 @@ def table(outcomes: dict[str, list[Outcome]]) -> Table:
         of("threads of the server", lambda one: one.threads),
         of("latency of one event, p50", lambda one: percentile(one.latencies_ms, 50), " ms"),
         of("latency of one event, p99", lambda one: percentile(one.latencies_ms, 99), " ms"),
+        of("CPU of the server for one delivery", lambda one: one.delivery_seconds * 1e6, " us"),
         of(f"burst of {BURST} events", lambda one: one.burst_seconds, " s"),
         of("of it until all were published", lambda one: one.publish_seconds, " s"),
         of("deliveries per second", lambda one: one.burst.arrived / one.burst_seconds),
