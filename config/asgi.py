@@ -13,9 +13,10 @@ django = get_asgi_application()  # sets Django up: the imports below need it
 
 from config.access import AsgiAccess  # noqa: E402
 from events.consumers import EventStream  # noqa: E402
+from lifecycle.brokenanswers import BreakOff  # noqa: E402
 from lifecycle.supervisor import start_embedded  # noqa: E402
 
-routes: list[Any] = [path("events", AsgiAccess(EventStream.as_asgi())), re_path("", django)]  # type: ignore[arg-type]
+routes: list[Any] = [path("events", AsgiAccess(EventStream.as_asgi())), re_path("", BreakOff(django))]  # type: ignore[arg-type]
 application = ProtocolTypeRouter({"http": URLRouter(routes)})
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":

@@ -3,6 +3,8 @@
 import functools
 import threading
 
+from asgiref.sync import sync_to_async
+
 from lifecycle.dispatch import Dispatcher
 from lifecycle.engines import engine_from_settings
 from lifecycle.transitions import Lifecycle
@@ -18,15 +20,19 @@ def lifecycle(kind: str = "web") -> Lifecycle:
         return _lifecycle(kind)
 
 
-def dispatcher() -> Dispatcher:
-    """The one of the web process."""
+async def dispatcher() -> Dispatcher:
+    """The one of the web process. Made in a thread, for that asks the database."""
+    return _made[0] if _made else await sync_to_async(_make_dispatcher)()
+
+
+_made: list[Dispatcher] = []
+
+
+def _make_dispatcher() -> Dispatcher:
     with _assembling:
-        return _dispatcher()
-
-
-@functools.cache
-def _dispatcher() -> Dispatcher:
-    return Dispatcher(Waker(_lifecycle("web")))
+        if not _made:
+            _made.append(Dispatcher(Waker(_lifecycle("web"))))
+        return _made[0]
 
 
 @functools.cache

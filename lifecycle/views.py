@@ -54,8 +54,9 @@ async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
     if refused:
         return refused
     work = Work(_body(request), request.META.get("CONTENT_TYPE", ""), request.META.get("CONTENT_LENGTH") or None)
+    dispatcher = await assembly.dispatcher()
     try:
-        answer = await assembly.dispatcher().dispatch(name, work)
+        answer = await dispatcher.dispatch(name, work)
     except LifecycleError as error:
         return problem_of(error)
     return _response(answer)

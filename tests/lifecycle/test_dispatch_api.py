@@ -51,7 +51,7 @@ def worker_agent(transactional_db, lifecycle, engine, monkeypatch):
     agent = Agent()
     waker = Waker(lifecycle)
     dispatcher = Dispatcher(waker, httpx.MockTransport(agent))
-    monkeypatch.setattr(assembly, "dispatcher", lambda: dispatcher)
+    monkeypatch.setattr(assembly, "_made", [dispatcher])
     engine.add(NAME, port="9001")
     yield agent
     waker.shut_down()

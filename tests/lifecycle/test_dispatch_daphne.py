@@ -1,0 +1,94 @@
+"""Answers that break off and callers that hang up, at a real web process with a real agent."""
+
+import json
+import sys
+
+import httpx
+import pytest
+
+from lifecycle.engines.process import ProcessEngine
+from lifecycle.models import Lease
+from tests.servers import DEADLINE_SECONDS, free_port, wait_for
+
+NAME = "reviewer-default"
+#: Does what its work says.
+AGENT = """
+import pathlib, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Agent(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self):
+        work = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.send_response(200)
+        if work == "break off a length":
+            self.send_header("Content-Length", "1000")
+        else:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"4\\r\\nhalf\\r\\n")
+        self.close_connection = True
+        if work != "go on":
+            return
+        try:
+            while True:
+                self.wfile.write(b"1\\r\\n.\\r\\n")
+                time.sleep(0.02)
+        except OSError:
+            pathlib.Path("hung-up").touch()
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
+"""
+
+
+@pytest.fixture
+def server(serve, tmp_path):
+    (tmp_path / "agent.py").write_text(AGENT)
+    port = free_port()
+    agents = tmp_path / "agents.toml"
+    agents.write_text(f"[{NAME}]\ncommand = {json.dumps([sys.executable, 'agent.py', str(port)])}\nport = {port}\n")
+    server = serve(DORMOUSE_ENGINE="process", DORMOUSE_AGENTS_FILE=str(agents), DORMOUSE_RUN_DIR=str(tmp_path / "run"))
+    server.engine = ProcessEngine(agents, tmp_path / "run")
+    yield server
+    server.engine.stop(NAME, 5)
+
+
+def dispatch(server, work):
+    url = f"{server.url}/api/instances/{NAME}/dispatch"
+    return httpx.stream("POST", url, content=work, headers=server.bearer, timeout=DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("work", ["break off a length", "break off chunks"])
+def test_an_answer_that_the_agent_breaks_off_is_broken_for_the_caller(server, work):
+    with dispatch(server, work) as answer, pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+        answer.read()
+
+
+def test_a_broken_answer_is_one_line_of_the_log_and_the_server_goes_on(server):
+    for _ in range(2):
+        with dispatch(server, "break off chunks") as answer, pytest.raises(httpx.RemoteProtocolError):
+            answer.read()
+    log = server.log.read_text()
+    assert log.count(f"{NAME} broke off: ") == 2
+    assert "Traceback" not in log
+
+
+def test_a_broken_answer_gives_its_lease_back(server):
+    with dispatch(server, "break off chunks") as answer, pytest.raises(httpx.RemoteProtocolError):
+        answer.read()
+    wait_for(lambda: not Lease.objects.exists())
+
+
+def test_a_caller_that_hangs_up_ends_the_connection_to_the_agent_and_the_lease(server, tmp_path):
+    with dispatch(server, "go on") as answer:
+        next(answer.iter_raw())
+        assert Lease.objects.count() == 1, server.log.read_text()
+    wait_for((tmp_path / "hung-up").exists)
+    wait_for(lambda: not Lease.objects.exists())
+    assert "Traceback" not in server.log.read_text()
