@@ -6,6 +6,7 @@ Observers read the rows, then list, then inspect what differs, then update by ve
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from queue import SimpleQueue
 from typing import Any
 
 from lifecycle import labels
@@ -31,32 +32,52 @@ class Observer:
         self._clock = lifecycle.clock
         #: By instance: what was listed when its labels were last read.
         self._read: dict[str, tuple[str, Mapping[str, str]]] = {}
+        self._heard: SimpleQueue[str] = SimpleQueue()
+        self._missed_some = True
+
+    def hear_of(self, name: str) -> None:
+        """The engine says that something happened to it: the next look inspects it. From any thread."""
+        self._heard.put(name)
+
+    def hear_again(self) -> None:
+        """From now on the engine says what happens, but it has not all the time: the next look inspects what runs."""
+        self._missed_some = True
 
     def look(self) -> None:
         """One list, and an inspection of each instance that differs from its row. Raises EngineUnreachable."""
+        doubtful = {self._heard.get() for _ in range(self._heard.qsize())}
+        missed_some, self._missed_some = self._missed_some, False
         rows = {row.name: row for row in Instance.objects.all()}
+        if missed_some:
+            doubtful |= {row.name for row in rows.values() if row.state == State.READY}
         try:
             listed = {one.name: one for one in self._engine.instances()}
+            self._note_sight("")
+            self._compare(rows, listed, doubtful)
         except EngineUnreachable as error:
+            self._missed_some = True
             self._note_sight(str(error))
             raise
-        self._note_sight("")
+
+    def _compare(self, rows: dict[str, Instance], listed: dict[str, Listed], doubtful: set[str]) -> None:
         for name, one in listed.items():
-            self._follow(rows.get(name) or self._new(one), one)
+            self._follow(rows.get(name) or self._new(one), one, name in doubtful)
         for name in rows.keys() - listed.keys():
             self._note_gone(rows[name])
         self._read_labels([one for one in listed.values() if self._read.get(one.name) != _read_key(one)])
 
-    def _follow(self, row: Instance, one: Listed) -> None:
-        """Whether it runs, where that differs from the row."""
+    def _follow(self, row: Instance, one: Listed, is_doubtful: bool) -> None:
+        """Whether it runs, and what, where that may differ from the row."""
         if not row.present:
             Instance.objects.filter(pk=row.pk).update(present=True)
-        if one.running != (row.state == State.READY) and row.state in (State.ASLEEP, State.READY):
+        differs = is_doubtful or one.running != (row.state == State.READY)
+        if differs and row.state in (State.ASLEEP, State.READY):
             self._note_state(row, self._inspect(row.name))
 
     def _note_state(self, row: Instance, seen: Sighting | None) -> None:
         if seen and seen.running:
-            if self._lifecycle.adopt(row, seen):
+            is_known = row.state == State.READY and row.incarnation == seen.incarnation
+            if not is_known and self._lifecycle.adopt(row, seen):
                 logger.info("%s was started by others", row.name)
         elif row.state == State.READY and self._fall_asleep(row):
             logger.info("%s was stopped by others", row.name)

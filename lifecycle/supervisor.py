@@ -13,6 +13,8 @@ from lifecycle.transitions import Lifecycle, quietly
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1
+#: Between two sweeps at least, however much happens.
+PAUSE_SECONDS = 0.1
 #: Stops and recoveries at a time; what is left over waits for the next sweep.
 THREADS = 16
 
@@ -24,10 +26,12 @@ class Supervisor:
         self._lifecycle = lifecycle
         self._observer = Observer(lifecycle)
         self._slots = threading.BoundedSemaphore(THREADS)
+        self._news = threading.Event()
         self._said = ""
 
     def run(self, ended: threading.Event) -> None:
         """Sweeps until `ended`. What fails is logged and tried again, for nobody else would do it."""
+        threading.Thread(target=self._listen, args=(ended,), name="engine-events", daemon=True).start()
         while True:
             try:
                 self.sweep()
@@ -36,8 +40,25 @@ class Supervisor:
                 connections.close_all()
             except Exception:
                 logger.exception("A sweep failed")
-            if ended.wait(SWEEP_SECONDS):
+            self._news.wait(SWEEP_SECONDS)
+            if ended.wait(PAUSE_SECONDS):
                 return
+            self._news.clear()
+
+    def _listen(self, ended: threading.Event) -> None:
+        """To what the engine says happens, so that a sweep need not wait, and no short life is missed."""
+        while not ended.is_set():
+            try:
+                changes = self._lifecycle.engine.changes()
+                if changes is None:
+                    return
+                self._observer.hear_again()
+                for name in changes:
+                    self._observer.hear_of(name)
+                    self._news.set()
+            except EngineUnreachable as error:  # which a sweep reports, too
+                logger.debug("%s", error)
+            ended.wait(SWEEP_SECONDS)
 
     def sweep(self) -> None:
         """What dead workers left behind first: it needs the engine less than the rest."""

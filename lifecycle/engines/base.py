@@ -1,7 +1,7 @@
 """What an engine does, and what it says of an instance."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lifecycle.exceptions import LabelError
@@ -78,3 +78,10 @@ class Engine(ABC):
 
         Without a mark what it wrote in its first instant may be missing. Raises Missing.
         """
+
+    def changes(self) -> Iterator[str] | None:
+        """Names of instances, as something happens to them from now on; ends with the connection.
+
+        None: this engine does not tell, and is only asked.
+        """
+        return None

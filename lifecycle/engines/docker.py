@@ -27,6 +27,8 @@ ASK_SECONDS = 10
 #: For a start or, beyond its grace, a stop.
 ACT_SECONDS = 60
 
+#: Events after which an instance may not be what it was.
+CHANGES = ("create", "start", "die", "pause", "unpause", "rename", "destroy", "update")
 #: What Docker allows as a name.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 NEVER = "0001-01-01T00:00:00Z"
@@ -92,6 +94,20 @@ class DockerEngine(Engine):
             since = mark or _begin(api.inspect_container(name)["State"])
             after = {} if since == NEVER else {"since": _unix(since)}
             return cast(bytes, api.logs(name, tail=lines, **after)).decode(errors="replace")
+
+    def changes(self) -> Iterator[str]:
+        with self._client() as api:
+            filters = {"type": "container", "label": f"{labels.ENABLE}=true", "event": list(CHANGES)}
+            stream = api.events(decode=True, filters=filters)  # from here on nothing is missed
+        return self._names(stream)
+
+    def _names(self, stream: Any) -> Iterator[str]:
+        with self._client():
+            for event in stream:
+                attributes = event["Actor"]["Attributes"]
+                yield attributes["name"]
+                if "oldName" in attributes:
+                    yield attributes["oldName"].removeprefix("/")
 
     def _rejection(self, name: str, error: APIError) -> StartRejected:
         said = _said(error)
