@@ -17,7 +17,7 @@ READY = ("http", "tcp", "health", "running")
 #: Docker checks the health of a container this often, where its HEALTHCHECK does not say.
 DOCKER_HEALTH_INTERVAL = timedelta(seconds=30)
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
