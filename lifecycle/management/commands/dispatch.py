@@ -50,7 +50,12 @@ async def _dispatch(dispatcher: Dispatcher, name: str, work: Work) -> None:
     finally:
         answer.close()
     if answer.status >= HTTPStatus.BAD_REQUEST:
-        raise CommandError(f"{name} answered {answer.status} {HTTPStatus(answer.status).phrase}")
+        raise CommandError(f"{name} answered {answer.status} {_phrase(answer.status)}".rstrip())
+
+
+def _phrase(status: int) -> str:
+    """Empty for one that HTTP does not know."""
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -1,0 +1,156 @@
+"""Wakes for coroutines: one leader in a thread, and nobody who waits can do harm by leaving."""
+
+import asyncio
+import threading
+
+import pytest
+
+from lifecycle.exceptions import StartFailed, UnknownInstance
+from lifecycle.models import Lease
+from lifecycle.transitions import Lifecycle
+from lifecycle.waking import Waker
+from lifecycle.workers import ThisWorker
+from tests.lifecycle.conftest import NAME, row
+from tests.lifecycle.fake_engine import Program
+from tests.servers import DEADLINE_SECONDS, wait_for
+
+
+@pytest.fixture
+def waker(transactional_db, engine, events, box):
+    """With clocks that run: its threads wait for each other."""
+    worker = ThisWorker("test")
+    worker.beat()
+    waker = Waker(Lifecycle(engine, worker, sink=events, probe=lambda seen, labels: None))
+    yield waker
+    wait_for(lambda: not waker._runs)
+    waker.shut_down()
+
+
+@pytest.fixture
+def held(engine):
+    """Holds the next start in the engine until it is set."""
+    gate = threading.Event()
+    engine.before["start"] = [lambda: gate.wait(DEADLINE_SECONDS)]
+    yield gate
+    gate.set()
+
+
+def run(coroutine):
+    async def bounded():
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await coroutine
+
+    return asyncio.run(bounded())
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110  # it is other threads that bring it about
+        await asyncio.sleep(0.01)
+
+
+async def use(waker):
+    grant, woken = await waker.acquire(NAME)
+    waker.give_back(grant.lease)
+    return woken
+
+
+def test_it_says_whether_it_was_woken(waker):
+    assert run(use(waker)) is True
+    assert run(use(waker)) is False
+
+
+def test_of_fifty_dispatches_one_starts_it(waker, engine, events):
+    async def all_at_once():
+        return await asyncio.gather(*(use(waker) for _ in range(50)))
+
+    assert any(run(all_at_once()))  # one that looks late finds it ready
+    assert engine.count("start") == 1
+    assert events.types == ["lazy_started"]
+
+
+def test_everyone_who_waited_gets_the_failure(waker, engine, events, held):
+    engine.boxes[NAME].program = Program.MISSING
+
+    async def all_at_once():
+        waiting = [asyncio.create_task(use(waker)) for _ in range(20)]
+        await until(lambda: engine.count("start"))
+        await asyncio.sleep(0)
+        held.set()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    errors = run(all_at_once())
+    assert {type(error) for error in errors} == {StartFailed}
+    assert "lazy_started" not in events.types
+
+
+def test_the_waiting_cost_no_thread_each(waker, engine, held):
+    async def all_at_once():
+        before = threading.active_count()
+        waiting = [asyncio.create_task(use(waker)) for _ in range(50)]
+        await until(lambda: engine.count("start"))
+        threads = threading.active_count() - before
+        held.set()
+        await asyncio.gather(*waiting)
+        return threads
+
+    assert run(all_at_once()) <= 17
+
+
+def test_a_caller_that_is_cancelled_cancels_no_wake(waker, engine, events, held):
+    async def hang_up():
+        caller = asyncio.create_task(use(waker))
+        await until(lambda: engine.count("start"))
+        caller.cancel()
+        await asyncio.wait([caller])
+        assert caller.cancelled()
+
+    run(hang_up())
+    held.set()
+    wait_for(lambda: events.types == ["lazy_started"])
+    assert row().state == "ready"
+
+
+def test_a_caller_that_is_cancelled_leaves_the_others_waiting(waker, engine, held):
+    async def hang_up():
+        callers = [asyncio.create_task(use(waker)) for _ in range(2)]
+        await until(lambda: engine.count("start"))
+        callers[0].cancel()
+        await asyncio.wait([callers[0]])
+        held.set()
+        return await callers[1]
+
+    assert run(hang_up()) is True
+
+
+def test_a_caller_that_is_cancelled_while_it_takes_its_lease_leaves_none(waker, engine):
+    """Cancelled when the lease is being taken in a thread: it is given back when it comes."""
+    run(use(waker))
+    wait_for(lambda: not Lease.objects.exists())
+    version = row().version
+    gate, looking = threading.Event(), threading.Event()
+    engine.before["inspect"] = [lambda: (looking.set(), gate.wait(DEADLINE_SECONDS))]
+
+    async def hang_up():
+        caller = asyncio.create_task(waker.acquire(NAME))
+        await until(looking.is_set)
+        caller.cancel()
+        await asyncio.wait([caller])
+
+    run(hang_up())
+    gate.set()
+    wait_for(lambda: row().version == version + 2, what="the lease to come and go")
+    assert not Lease.objects.exists()
+
+
+def test_an_error_is_raised_as_it_is(waker, engine):
+    engine.boxes.clear()
+    with pytest.raises(UnknownInstance):
+        run(use(waker))
+
+
+def test_who_comes_after_a_failure_makes_a_new_run(waker, engine):
+    engine.boxes[NAME].program = Program.MISSING
+    for _ in range(2):
+        with pytest.raises(StartFailed):
+            run(use(waker))
+    assert engine.count("start") == 2
