@@ -1,26 +1,15 @@
 """What every test may use: settings of the suite's own, and real Dormouse processes."""
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-# Read by config.settings, so before Django is set up. Nothing of the caller's environment may leak in.
-for name in [name for name in os.environ if name.startswith(("DORMOUSE_", "DJANGO_")) or name == "DATABASE_URL"]:
-    if not name.startswith(("DORMOUSE_TEST_", "DORMOUSE_REQUIRE", "DORMOUSE_LONG", "DJANGO_SETTINGS_MODULE")):
-        del os.environ[name]
-os.environ["DORMOUSE_SUPERVISOR"] = "external"
-os.environ["DORMOUSE_API_TOKEN"] = "the-tests-token"  # noqa: S105
-os.environ["DORMOUSE_ENGINE"] = "process"
-if "DORMOUSE_TEST_DATABASE_URL" in os.environ:  # tests/postgres runs a part of the suite anew, on PostgreSQL
-    os.environ["DATABASE_URL"] = os.environ["DORMOUSE_TEST_DATABASE_URL"]
+import pytest
+from django.test import TransactionTestCase
 
-from collections.abc import Callable, Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-import pytest  # noqa: E402
-from django.test import TransactionTestCase  # noqa: E402
-
-from events import append_only  # noqa: E402
-from tests.servers import Server, database_url  # noqa: E402
+from events import append_only
+from tests.servers import Server, database_url
 
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 

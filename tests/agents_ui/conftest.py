@@ -1,16 +1,9 @@
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-
-
-@pytest.fixture(autouse=True)
-def as_in_the_embedded_demo(settings: Any) -> None:
-    settings.DORMOUSE_ENGINE = "process"
-    settings.DORMOUSE_API_TOKEN = "the-tests-token"
 
 
 @pytest.fixture
