@@ -82,6 +82,7 @@ class Answer:
     def ends_with(self, finish: Callable[[], object]) -> None:
         """`finish` is called once: by `close`, or when nobody holds the answer any more."""
         self.close = weakref.finalize(self, finish)
+        self.close.atexit = False  # a dead worker's leases are ended by others
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:

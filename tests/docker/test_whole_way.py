@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lifecycle.models import EngineSight, Instance
+from lifecycle.models import EngineSight, Instance, Lease
 from tests.docker.containers import Containers
 from tests.docker.whole import WORK, dispatch, logged, types
 from tests.servers import DEADLINE_SECONDS, free_port, wait_for
@@ -75,6 +75,15 @@ def test_the_first_byte_comes_before_the_agent_has_written_its_last(server, cont
         containers.touch(name, "/go")
         assert first + "".join(parts) == "working on: x\ndone\n"
     assert "done" not in first
+
+
+def test_a_caller_that_hangs_up_cancels_no_wake_and_leaves_no_lease(server, containers):
+    name = containers.create(environment={"BOOT": "2"}, **WORK)
+    with httpx.Client(headers=server.bearer) as caller, pytest.raises(httpx.ReadTimeout):
+        caller.post(f"{server.url}/api/instances/{name}/dispatch", timeout=0.5)
+    wait_for(lambda: types(name) == ["lazy_started"])
+    assert containers.is_running(name)
+    assert not Lease.objects.exists()
 
 
 def test_started_is_told_when_the_probe_succeeds_and_not_before(server, containers):

@@ -18,7 +18,6 @@ from tests.lifecycle.conftest import NAME, make_row
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for
 
-pytestmark = pytest.mark.usefixtures("token")
 URL = f"/api/instances/{NAME}/dispatch"
 CSRF = "t" * 32
 TOKEN = {"Authorization": "Bearer the-tests-token"}
@@ -38,11 +37,6 @@ class Agent:
             answer = await answer
         stream = httpx.ByteStream(answer.content)  # unread, as from the network
         return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
-
-
-@pytest.fixture
-def token(settings):
-    settings.DORMOUSE_API_TOKEN = "the-tests-token"
 
 
 @pytest.fixture
