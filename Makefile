@@ -7,7 +7,7 @@ PORT ?= 8000
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo run test check pictures clean
+.PHONY: help demo run test check bench pictures clean
 help:
 	@sed -n '2,4p' Makefile | cut -c3-
 
@@ -32,6 +32,10 @@ check: .venv/dev.stamp
 	@DJANGO_HTTPS=true DJANGO_SECRET_KEY="$$($(VENV)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 		$(VENV)/python manage.py check --deploy --fail-level WARNING
 
+# With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST, cold starts too. ARGS="--help" explains.
+bench: .venv/run.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp)
+	@$(VENV)/python -m tests.benchmarks $(ARGS)
+
 pictures: .venv/dev.stamp
 	@$(VENV)/python -m tests.pictures
 
@@ -49,4 +53,9 @@ clean:
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
 	$(VENV)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/bench.stamp: requirements-bench.txt .venv/run.stamp
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/bin/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

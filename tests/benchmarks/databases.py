@@ -1,11 +1,19 @@
-"""Databases to measure on, beside the SQLite files that every section makes for itself."""
+"""Databases to measure on, beside the SQLite files that sections make for themselves."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+
+from tests.postgres.cluster import Cluster, programs
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[tuple[str, str]]:
-    """The DATABASE_URL of a server of its own; or why there is none."""
-    yield "", "PostgreSQL is not supported yet."
+def postgresql() -> Iterator[str]:
+    """The DATABASE_URL of an empty database in a cluster of its own; empty where PostgreSQL is not installed."""
+    if not programs():
+        yield ""
+        return
+    cluster = Cluster()
+    try:
+        yield cluster.start().url("postgres")
+    finally:
+        cluster.remove()
