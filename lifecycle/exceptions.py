@@ -96,7 +96,13 @@ class StartFailed(LifecycleError):
     log_tail: str = ""
 
     def __post_init__(self) -> None:
-        """Cuts what a container or an engine said: an event has room for 64 KiB, and a reader for less."""
+        """Cuts what a container or an engine said: an event has room for 64 KiB, and a reader for less.
+
+        Without NUL, too, which PostgreSQL keeps in no row: such a failure would never be settled.
+        """
+        self.error, self.log_tail = (
+            text.replace("\0", "\N{REPLACEMENT CHARACTER}") for text in (self.error, self.log_tail)
+        )
         if len(self.error) > MAX_ERROR:
             self.error = f"{self.error[:MAX_ERROR]}…"
         if len(self.log_tail) > MAX_LOG_TAIL:

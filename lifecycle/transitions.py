@@ -48,6 +48,13 @@ def quietly(work: Callable[[], object]) -> None:
         logger.warning("%s", error)
 
 
+def unless_lost(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except ClaimLost as lost:
+        logger.warning("%s", lost)
+
+
 @dataclass(frozen=True)
 class Grant:
     """A lease of a ready instance, and what was seen of it."""
@@ -236,12 +243,15 @@ class Lifecycle:
             raise StartFailed.from_data(row.name, failure)
 
     def _wait_while(self, row: Instance, state: State) -> Instance:
-        """Until the row leaves `state`, or begins another run. Recovers it where its owner has died."""
+        """Until the row leaves `state`, or begins another run. Recovers it where its owner has died.
+
+        Raises EngineUnreachable where that cannot be done: who waits shall not wait for an engine.
+        """
         while True:
             latest = Instance.objects.get(pk=row.name)
             if latest.state != state or latest.run != row.run:
                 return latest
-            self._recover([latest], quietly)
+            self._recover([latest], unless_lost)
             self.clock.sleep(POLL_SECONDS)
 
     def stop_idle(self, run: Run = at_once) -> None:

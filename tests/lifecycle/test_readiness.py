@@ -251,6 +251,15 @@ def test_long_output_is_cut_to_its_end(engine, clock, agent):
     assert raised.value.log_tail.endswith("the end")
 
 
+def test_output_with_nul_can_be_kept(engine, clock, agent):
+    box = engine.add(NAME, Program.FAILS)
+    box.begin()
+    box.output = "a\0b"
+    with pytest.raises(StartFailed) as raised:
+        wait(engine, clock, agent)
+    assert raised.value.log_tail == "a\N{REPLACEMENT CHARACTER}b"
+
+
 def test_labels_that_break_meanwhile_are_raised(engine, clock, agent, box):
     box.begin()
     box.labels["dormouse.idle-timeout"] = "soon"

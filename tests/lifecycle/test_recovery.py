@@ -176,6 +176,15 @@ def test_a_dispatch_that_meets_a_dead_workers_start_recovers_it(lifecycle, engin
     assert engine.count("start") == 0
 
 
+@pytest.mark.parametrize("claim", ["starting", "stopping"])
+def test_a_dispatch_does_not_wait_for_an_engine_that_is_away(lifecycle, engine, events, request, claim):
+    request.getfixturevalue(claim)
+    engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
+    with pytest.raises(EngineUnreachable), lifecycle.use(NAME):
+        pass
+    assert (events, row().state) == ([], claim)
+
+
 def test_the_leases_of_the_dead_end_and_the_idle_time_begins(lifecycle, clock, box):
     found = make_row(clock, State.READY, idle_timeout=timedelta(minutes=1), last_used=clock.now())
     Lease.objects.create(instance=found, worker=DEAD, since=clock.now())
