@@ -100,7 +100,7 @@ class Site:
 
 
 def run(folder: Path, quick: bool) -> Section:
-    sizes, times = ((1000, 20_000), 10) if quick else ((1000, 1_000_000), 40)
+    sizes, times = ((1000, 20_000), 10) if quick else ((1000, 1_000_000), 25)
     empty = folder / "empty.db"
     environment = dormouse_environment(f"sqlite:///{empty}")
     manage(environment, "migrate", "--verbosity", "0", "--skip-checks")

@@ -132,7 +132,7 @@ def one_event(crowd: Crowd, publish: Publish, readers: int, index: int) -> Deliv
 
 def run(folder: Path, quick: bool) -> Section:
     tables = {}
-    for readers, rounds, events in ((100, 1, 5),) if quick else ((100, 3, 20), (1000, 3, 10)):
+    for readers, rounds, events in ((100, 1, 5),) if quick else ((100, 3, 20), (1000, 2, 20)):
         outcomes: dict[str, list[Outcome]] = {name: [] for name in SERVERS}
         for _ in range(rounds):
             for name, serve in SERVERS.items():
