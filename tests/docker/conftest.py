@@ -1,6 +1,6 @@
 """Everything here needs a Docker Engine of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,10 @@ __all__ = ["containers", "docker_api"]
 
 
 @pytest.fixture
-def server(docker_api: object, serve: Callable[..., Server]) -> Server:
-    return serve(DORMOUSE_ENGINE="docker", DORMOUSE_SUPERVISOR="embedded", DOCKER_HOST=HOST)
+def server(docker_api: object, serve: Callable[..., Server]) -> Iterator[Server]:
+    server = serve(DORMOUSE_ENGINE="docker", DORMOUSE_SUPERVISOR="embedded", DOCKER_HOST=HOST)
+    yield server
+    print(server.log.read_text())  # pytest shows it with a failure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
