@@ -23,6 +23,12 @@ def need(what: str, present: object, how: str) -> None:
     pytest.skip(f"needs {what}: {how}")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Chromium's tests come last: the loop of Playwright stays in the thread, where others run loops of their own."""
+    items.sort(key=lambda item: "tests/browser/" in item.nodeid)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def the_log_can_be_emptied_after_a_test() -> Iterator[None]:
     """The triggers of the log refuse the flush of a transactional test; they come back with its post_migrate."""
