@@ -30,8 +30,9 @@ class Deliveries:
     arrived: int = 0
     repeated: int = 0
     disordered: int = 0
-    #: When the last one (a repeated one too) came, in monotonic ns.
+    #: When the last of them came, in monotonic ns, and when the last at all, a repeated one too.
     last_ns: int = 0
+    heard_ns: int = 0
     #: From just before it was published to the byte in the reader's hand, of each arrival that was the first.
     latencies_ns: list[int] = field(default_factory=list)
     #: When the first reader had each number.
@@ -142,14 +143,19 @@ class Hall:
         self.deliveries = Deliveries(listening * count)
         self._done = lambda: listening
 
-    def settle(self, quiet_seconds: float, seconds: float) -> None:
-        """Answers with the deliveries: when all have come, none has come for `quiet_seconds`, or `seconds` are over."""
+    def settle(self, calm_seconds: float, quiet_seconds: float, seconds: float) -> None:
+        """Answers with the deliveries, after `seconds` at the latest.
+
+        When all have come and then nothing for `calm_seconds` (what is repeated may come late), or when some are
+        missing and nothing has come for `quiet_seconds`.
+        """
         asked = time.monotonic()
 
         def done() -> Deliveries | None:
-            now, last = time.monotonic(), self.deliveries.last_ns / 1e9
-            complete = not self.deliveries.lost
-            return self.deliveries if complete or now > min(max(last, asked) + quiet_seconds, asked + seconds) else None
+            now, found = time.monotonic(), self.deliveries
+            silence = now - max(asked, found.heard_ns / 1e9)
+            is_over = silence > (quiet_seconds if found.lost else calm_seconds) or now - asked > seconds
+            return found if is_over else None
 
         self._done = done
 
@@ -196,10 +202,11 @@ class Hall:
         reader.seen.add(number)
         if self._group and reader.group != self._group:
             return
-        found.last_ns = now
+        found.heard_ns = now
         found.repeated += not is_new
         if not is_new or number not in self._wanted:
             return
+        found.last_ns = now
         found.arrived += 1
         found.disordered += number < reader.highest
         reader.highest = max(number, reader.highest)
@@ -246,8 +253,8 @@ class Crowd:
     def expect(self, first: int, count: int, group: str = "") -> int:
         return int(self._order("expect", first, count, group))
 
-    def settle(self, quiet_seconds: float = 5, seconds: float = 120) -> Deliveries:
-        found: Deliveries = self._order("settle", quiet_seconds, seconds)
+    def settle(self, calm_seconds: float = 0.1, quiet_seconds: float = 5, seconds: float = 120) -> Deliveries:
+        found: Deliveries = self._order("settle", calm_seconds, quiet_seconds, seconds)
         return found
 
     def pause(self, group: str) -> None:
