@@ -87,6 +87,9 @@ def database(url: str) -> dict[str, Any]:
             # Tests use other threads, processes and servers too: a file, never memory.
             "TEST": {"NAME": path.with_name(f"test-{os.getpid()}.sqlite3")},
         }
+    elif found["ENGINE"] == "django.db.backends.postgresql":
+        # As long as SQLite's timeout: writers of the log take turns, and none waits for ever.
+        found["OPTIONS"] = {"options": "-c lock_timeout=20s"} | found.get("OPTIONS", {})
     return found
 
 

@@ -1,12 +1,18 @@
 """When something was committed: a hint to go and read the log, and nothing more."""
 
+import logging
 import threading
+import time
 from typing import Any, Protocol
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
+
+logger = logging.getLogger(__name__)
 
 #: The log is read this often in any case, should a hint be lost.
 AT_LATEST_SECONDS = 1.0
+#: What PostgreSQL's writers notify, with their commit.
+CHANNEL = "event_log"
 
 
 class Commits(Protocol):
@@ -53,7 +59,60 @@ class SQLiteCommits:
             return version
 
 
-KINDS: dict[str, type[Commits]] = {"sqlite": SQLiteCommits}
+class PostgresCommits:
+    """LISTENs on a connection of its own, and reconnects it. Meanwhile, and in any case, there is AT_LATEST_SECONDS.
+
+    See https://www.postgresql.org/docs/current/sql-notify.html.
+    """
+
+    #: How soon `stopped` is seen.
+    SLICE_SECONDS = 0.1
+
+    def __init__(self) -> None:
+        self._connection: Any = connections[DEFAULT_DB_ALIAS].copy()
+        # A server that is gone without a word is noticed within a minute.
+        self._connection.settings_dict["OPTIONS"] |= {"keepalives_idle": 30, "keepalives_interval": 10}
+        self._listens = self._listen()
+
+    def wait(self, stopped: threading.Event) -> None:
+        if self._listens and not self._hear(stopped):
+            self.close()
+            self._listens = False
+        if not self._listens:
+            self._listens = self._listen()
+            if not self._listens:
+                stopped.wait(AT_LATEST_SECONDS)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _listen(self) -> bool:
+        """Whether what is committed from now on will be heard."""
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {CHANNEL}")
+        except DatabaseError as error:
+            logger.warning("PostgreSQL cannot be listened to; the log is read every %s s: %s", AT_LATEST_SECONDS, error)
+            self.close()
+            return False
+        return True
+
+    def _hear(self, stopped: threading.Event) -> bool:
+        """Waits for a notification, at most AT_LATEST_SECONDS. False where the connection is lost."""
+        end = time.monotonic() + AT_LATEST_SECONDS
+        try:
+            with self._connection.wrap_database_errors:
+                while not stopped.is_set() and (left := end - time.monotonic()) > 0:
+                    slice = min(left, self.SLICE_SECONDS)
+                    if list(self._connection.connection.notifies(timeout=slice, stop_after=1)):
+                        return True
+        except DatabaseError as error:
+            logger.warning("The connection that listens to PostgreSQL is lost: %s", error)
+            return False
+        return True
+
+
+KINDS: dict[str, type[Commits]] = {"sqlite": SQLiteCommits, "postgresql": PostgresCommits}
 
 
 def commits() -> Commits:

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection, transaction
 from django.utils import timezone
 
+from events.commits import CHANNEL
 from events.models import EventLog
 
 MAX_DATA_BYTES = 64 * 1024
@@ -17,6 +19,8 @@ MAX_DEPTH = 100
 TYPE = re.compile(r"[!-~]([ -~]{0,98}[!-~])?")
 #: Names that mean something else on the stream or in a browser's EventSource.
 RESERVED = {"keep-alive", "open", "message", "error"}
+#: Of PostgreSQL's advisory lock: "dormouse" in ASCII.
+LOCK = int.from_bytes(b"dormouse")
 #: PostgreSQL keeps neither of them in a text.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -29,7 +33,8 @@ def record(
     `type` is at most 100 printable ASCII characters, dotted by custom (`deploy.finished`); `data` becomes a JSON object
     of at most 64 KiB; `at` is when it happened (aware), by default now.
 
-    Raises ValueError for a type, an instance or data that the log cannot keep, TypeError for data that JSON cannot.
+    Raises ValueError for a type, an instance or data that the log cannot keep, TypeError for data that JSON cannot, and
+    OperationalError where other writers did not let it come to its turn.
     """
     if not TYPE.fullmatch(type) or type in RESERVED or type.startswith("stream-"):
         raise ValueError(
@@ -37,9 +42,22 @@ def record(
         )
     if len(instance) > 255:
         raise ValueError(f"an instance's name has at most 255 characters, not {len(instance)}")
-    return EventLog.objects.create(
-        type=type, instance=storable(instance), data=_checked(dict(data or {})), at=at or timezone.now()
-    )
+    row = EventLog(type=type, instance=storable(instance), data=_checked(dict(data or {})), at=at or timezone.now())
+    with transaction.atomic():
+        _take_turn()
+        row.save(force_insert=True)
+    return row
+
+
+def _take_turn() -> None:
+    """Until the end of the transaction nobody else gets an id, so that the order of ids is that of the commits.
+
+    SQLite has one writer at a time anyway. PostgreSQL could commit a lower id after a higher one, which readers would
+    miss. The lock is a statement before the INSERT, for an id is taken before a trigger of the table could lock.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s), pg_notify(%s, '')", [LOCK, CHANNEL])
 
 
 def _checked(data: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, Self
 from unittest.mock import sentinel
@@ -11,13 +13,15 @@ from unittest.mock import sentinel
 import httpx
 from channels.db import database_sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from httpx_sse import EventSource, ServerSentEvent, connect_sse
+from httpx_sse import EventSource, ServerSentEvent, SSEError, connect_sse
 
 from config.access import Program
 from events.consumers import EventStream
 from events.log import record
 from tests.servers import DEADLINE_SECONDS, Server
 
+#: The type of the event that ends a Follower.
+LAST = "the.end"
 arecord = database_sync_to_async(record)
 
 
@@ -43,6 +47,44 @@ def take(messages: Iterator[ServerSentEvent], count: int) -> list[ServerSentEven
 
 def ids(messages: list[ServerSentEvent]) -> list[int]:
     return [int(message.id) for message in messages]
+
+
+class Follower(threading.Thread):
+    """Reads one server for as long as it takes, and comes back with its cursor whenever it is cut off."""
+
+    def __init__(self, server: Server, cursor: int) -> None:
+        super().__init__(daemon=True)
+        self.server, self.cursor = server, cursor
+        self.seen: list[int] = []
+        #: Everything that was no event.
+        self.told: list[str] = []
+        self.connections = 0
+        self.start()
+
+    def run(self) -> None:
+        while not self.seen or self.last.event != LAST:
+            with suppress(httpx.HTTPError, SSEError):  # SSEError: refused by a server that cannot read its log yet
+                self._read()
+            time.sleep(0.01)
+
+    def result(self) -> list[int]:
+        """The ids up to the event LAST."""
+        self.join(4 * DEADLINE_SECONDS)
+        assert not self.is_alive(), f"the reader has {len(self.seen)} events, up to {self.cursor}, and waits for more"
+        return self.seen
+
+    def _read(self) -> None:
+        with listening(self.server, **{"Last-Event-ID": str(self.cursor)}) as messages:
+            self.connections += 1
+            for message in messages:
+                self.cursor = int(message.id)
+                if message.event in ("stream-open", "stream-reset", "stream-end", "keep-alive"):
+                    self.told.append(message.event)
+                    continue
+                self.seen.append(self.cursor)
+                self.last = message
+                if message.event == LAST:
+                    return
 
 
 class Listener:

@@ -50,13 +50,11 @@ def test_an_event_is_written_as_the_contract_shows_it(server):
         lines = source.response.iter_lines()
         while next(lines):
             pass
-        assert [next(lines) for _ in range(4)] == [
-            "event: container.lazy_started",
-            f"id: {row.id}",
-            'data: {"instance": "reviewer-default", "latency_ms": 287, "run": 7, "start_ms": 240, "ready_ms": 47, '
-            f'"at": "{row.at:%Y-%m-%dT%H:%M:%S}.{row.at.microsecond // 1000:03}Z"}}',
-            "",
-        ]
+        event, id, sent, end = (next(lines) for _ in range(4))
+    assert (event, id, end) == ("event: container.lazy_started", f"id: {row.id}", "")
+    at = f"{row.at:%Y-%m-%dT%H:%M:%S}.{row.at.microsecond // 1000:03}Z"
+    assert sent.startswith('data: {"instance": "reviewer-default", ')  # the rest in the order that the database keeps
+    assert json.loads(sent.removeprefix("data: ")) == {"instance": "reviewer-default"} | data | {"at": at}
 
 
 def test_a_stream_begins_now_where_no_cursor_is_given(server):

@@ -7,12 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from django.db import connection
 
 from events.models import EventLog
 from lifecycle.engines.process import ProcessEngine
 from lifecycle.models import Lease, Worker
-from tests.servers import PROJECT, free_port, wait_for
+from tests.servers import PROJECT, database_url, free_port, wait_for
 
 NAME = "reviewer-default"
 #: Echoes its work; work that is a number is the status of the answer.
@@ -44,7 +43,7 @@ def manage(transactional_db, tmp_path):
     command = json.dumps([sys.executable, "agent.py", str(port)])
     agents.write_text(f"[{NAME}]\ncommand = {command}\nport = {port}\n[fails]\ncommand = 'false'\nport = 1\n")
     environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
+        "DATABASE_URL": database_url(),
         "DORMOUSE_ENGINE": "process",
         "DORMOUSE_AGENTS_FILE": str(agents),
         "DORMOUSE_RUN_DIR": str(tmp_path / "run"),

@@ -1,0 +1,35 @@
+"""What the suite asks of SQLite, asked of PostgreSQL, in processes of their own: each has one database."""
+
+import os
+import subprocess
+import sys
+
+from tests.servers import PROJECT
+
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ds=tests.settings"]
+WITHOUT = ["-m", "not docker and not browser and not node"]
+#: Threads of these tests end without closing their connection, of which SQLite says nothing.
+NO_MATTER = ["-W", "ignore:Exception ignored in", "-W", "ignore:Error when trying to teardown test databases"]
+
+
+def test_the_suite_passes_on_postgresql(cluster):
+    runs = [
+        begin(cluster.url("dormouse_events"), "tests/events"),
+        begin(cluster.url("dormouse_lifecycle"), "tests/lifecycle", "tests/agents_ui", *NO_MATTER),
+    ]
+    outputs = [run.communicate()[0] for run in runs]
+    for run, output in zip(runs, outputs, strict=True):
+        assert run.returncode == 0, output[-20_000:]
+
+
+def begin(url, *arguments):
+    environment = os.environ | {"DORMOUSE_TEST_DATABASE_URL": url}
+    environment.pop("PYTHONDEVMODE", None)  # the same of the processes that tests start
+    return subprocess.Popen(
+        [*PYTEST, *WITHOUT, *arguments],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
