@@ -91,8 +91,8 @@ class DockerEngine(Engine):
         if not lines:
             return ""
         with self._client() as api, _missing(name):
-            since = mark or _begin(api.inspect_container(name)["State"])
-            after = {} if since == NEVER else {"since": _unix(since)}
+            since = _begin(api.inspect_container(name)["State"], mark)
+            after = {} if since is None else {"since": since}
             return cast(bytes, api.logs(name, tail=lines, **after)).decode(errors="replace")
 
     def changes(self) -> Iterator[str]:
@@ -148,9 +148,14 @@ def _missing(name: str) -> Iterator[None]:
         raise Missing(name) from error
 
 
-def _begin(state: Mapping[str, Any]) -> str:
-    """Where the latest run's output begins: as long as it runs, FinishedAt is the run's before it."""
-    return cast(str, state["FinishedAt" if state["Running"] else "StartedAt"])
+def _begin(state: Mapping[str, Any], mark: str) -> float | None:
+    """Where the latest run's output begins; None: there was no run before it.
+
+    Between the end of the run before it (`mark`, or FinishedAt as long as it runs) and StartedAt, at half time: the
+    last lines of that run may be stamped after its end, and the first of this one before its start.
+    """
+    before = mark or (state["FinishedAt"] if state["Running"] else state["StartedAt"])
+    return None if before == NEVER else (_unix(before) + _unix(state["StartedAt"])) / 2
 
 
 def _said(error: APIError) -> str:

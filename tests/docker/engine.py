@@ -1,11 +1,11 @@
 """The Docker Engine of the suite's own, as fixtures."""
 
 import fcntl
+import functools
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,25 +18,21 @@ HOST = os.environ.get("DORMOUSE_TEST_DOCKER_HOST", "")
 HOW = ".ci/dockerd start DIR (as root; needs docker.io), then export DORMOUSE_TEST_DOCKER_HOST=what it printed"
 
 
+@functools.cache
+def be_alone() -> int:
+    """One suite at a time on an engine: the supervisor of another would stop this one's idle containers."""
+    lock = Path(tempfile.gettempdir()) / f"dormouse-tests-{hashlib.sha256(HOST.encode()).hexdigest()[:16]}.lock"
+    held = os.open(lock, os.O_WRONLY | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    return held
+
+
 @pytest.fixture(scope="session")
 def docker_api() -> Iterator[APIClient]:
     """The engine's API, with the agent's image in it. Never the user's engine: its containers would be stopped."""
     need("docker", HOST, HOW)
     need("docker", BUSYBOX.exists(), "apt-get install busybox-static")
-    with alone():
-        yield from _api()
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """One suite at a time on an engine: the supervisor of another would stop this one's idle containers."""
-    lock = Path(tempfile.gettempdir()) / f"dormouse-tests-{hashlib.sha256(HOST.encode()).hexdigest()[:16]}.lock"
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _api() -> Iterator[APIClient]:
+    be_alone()
     api = APIClient(base_url=HOST, version="auto", timeout=120)
     api.import_image_from_data(image(), repository=IMAGE, changes=["CMD /agent"])
     yield api
