@@ -56,6 +56,7 @@ def server(serve, tmp_path):
     server = serve(DORMOUSE_ENGINE="process", DORMOUSE_AGENTS_FILE=str(agents), DORMOUSE_RUN_DIR=str(tmp_path / "run"))
     server.engine = ProcessEngine(agents, tmp_path / "run")
     yield server
+    print(server.log.read_text())  # pytest shows it with a failure
     server.engine.stop(NAME, 5)
 
 
@@ -94,7 +95,7 @@ def test_a_server_that_ends_in_the_middle_of_an_answer_ends_quietly(server):
 
 def test_a_caller_that_hangs_up_ends_the_connection_to_the_agent_and_the_lease(server, tmp_path):
     with dispatch(server, "go on") as answer:
-        next(answer.iter_raw())
+        assert next(answer.iter_text()).startswith("half")
         assert Lease.objects.count() == 1
     wait_for((tmp_path / "hung-up").exists)
     wait_for(lambda: not Lease.objects.exists())
