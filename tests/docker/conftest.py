@@ -4,18 +4,40 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from docker import APIClient
 
 from tests.docker.engine import HOST, containers, docker_api
+from tests.docker.engine_log import EngineLog
 from tests.servers import Server
 
 __all__ = ["containers", "docker_api"]
 
 
 @pytest.fixture
-def server(docker_api: object, serve: Callable[..., Server]) -> Iterator[Server]:
-    server = serve(DORMOUSE_ENGINE="docker", DORMOUSE_SUPERVISOR="embedded", DOCKER_HOST=HOST)
-    yield server
-    print(server.log.read_text())  # pytest shows it with a failure
+def serve_docker(docker_api: object, serve: Callable[..., Server]) -> Iterator[Callable[..., Server]]:
+    """Starts web processes that supervise the suite's engine."""
+    servers: list[Server] = []
+
+    def start(**environment: str) -> Server:
+        ours = {"DORMOUSE_ENGINE": "docker", "DORMOUSE_SUPERVISOR": "embedded", "DOCKER_HOST": HOST}
+        servers.append(serve(**ours | environment))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        print(server.log.read_text())  # pytest shows it with a failure
+
+
+@pytest.fixture
+def server(serve_docker: Callable[..., Server]) -> Server:
+    return serve_docker()
+
+
+@pytest.fixture
+def engine_log(docker_api: APIClient) -> Iterator[EngineLog]:
+    log = EngineLog(docker_api)
+    yield log
+    log.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
