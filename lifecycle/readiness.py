@@ -8,6 +8,7 @@ published port with nothing behind it, and closes it within a millisecond.
 import asyncio
 import errno
 import os
+import signal
 import socket
 from collections.abc import Callable
 
@@ -27,6 +28,10 @@ TCP_HOLD_SECONDS = 0.05
 Probe = Callable[[Sighting, Labels], str | None]
 
 
+class _NobodyThere(Exception):
+    """No agent has the port, whoever took the connection: probably it listens elsewhere, or on loopback alone."""
+
+
 def probe(seen: Sighting, labels: Labels) -> str | None:
     """Asks as `dormouse.ready` says."""
     if labels.ready == "running":
@@ -35,7 +40,10 @@ def probe(seen: Sighting, labels: Labels) -> str | None:
         return None if seen.health == "healthy" else f"its HEALTHCHECK says {seen.health or 'nothing yet'}"
     if seen.address is None:
         return f"port {labels.port} is neither published nor reachable on an address of its own"
-    return _http(seen.address, labels.ready_path) if labels.ready == "http" else _tcp(seen.address)
+    try:
+        return _http(seen.address, labels.ready_path) if labels.ready == "http" else _tcp(seen.address)
+    except _NobodyThere as why_not:
+        return f"{why_not}; does it listen on port {labels.port}, on all addresses?"
 
 
 def wait_until_ready(engine: Engine, name: str, clock: Clock, ask: Probe = probe, mark: str = "") -> Sighting:
@@ -69,10 +77,16 @@ def ended(engine: Engine, seen: Sighting, mark: str = "") -> StartFailed:
     if seen.oom:
         error = "ran out of memory before it was ready: give it more, or raise its limit"
         return StartFailed(seen.name, Cause.OOM, error, code, output(engine, seen, mark))
-    with_code = "" if code is None else f" with code {code}"
-    return StartFailed(
-        seen.name, Cause.EXITED, f"exited{with_code} before it was ready", code, output(engine, seen, mark)
-    )
+    error = f"exited{_with_code(code)} before it was ready"
+    return StartFailed(seen.name, Cause.EXITED, error, code, output(engine, seen, mark))
+
+
+def _with_code(code: int | None) -> str:
+    """Names the signal that ended it, as shells and engines count: 128 and its number."""
+    if code is None:
+        return ""
+    names = {128 + number: f" ({number.name})" for number in signal.Signals}
+    return f" with code {code}{names.get(code, '')}"
 
 
 def missing(error: Missing) -> StartFailed:
@@ -108,10 +122,19 @@ def _http(address: tuple[str, int], path: str | None) -> str | None:
     except TimeoutError:
         return f"GET {target} was not answered within {ATTEMPT_SECONDS} s"
     except httpx.HTTPError as error:
+        if isinstance(error, httpx.NetworkError):
+            raise _NobodyThere(f"GET {target} was not answered ({reason(error)})") from error
+        if _is_silent_close(error):
+            raise _NobodyThere(f"GET {target} was not answered (the connection was closed)") from error
         return f"GET {target} was not answered ({reason(error)})"
     if path is None or 200 <= status < 400:
         return None
     return f"GET {target} answered {status}"
+
+
+def _is_silent_close(error: httpx.HTTPError) -> bool:
+    """Before a byte of an answer; what was answered but is no HTTP has the same class."""
+    return isinstance(error, httpx.RemoteProtocolError) and str(error).startswith("Server disconnected")
 
 
 async def _status(target: str) -> int:
@@ -144,7 +167,7 @@ def _held_connection(address: tuple[str, int]) -> str | None:
     try:
         connection = socket.create_connection(address, ATTEMPT_SECONDS / 2)
     except OSError as error:
-        return f"{host}:{port} cannot be connected to ({reason(error)})"
+        raise _NobodyThere(f"{host}:{port} cannot be connected to ({reason(error)})") from error
     with connection:
         connection.settimeout(TCP_HOLD_SECONDS)
         try:
@@ -152,5 +175,7 @@ def _held_connection(address: tuple[str, int]) -> str | None:
         except TimeoutError:
             return None
         except OSError as error:
-            return f"{host}:{port} broke the connection off ({reason(error)})"
-    return f"{host}:{port} closed the connection at once" if closed else None
+            raise _NobodyThere(f"{host}:{port} broke the connection off ({reason(error)})") from error
+    if closed:
+        raise _NobodyThere(f"{host}:{port} closed the connection at once")
+    return None

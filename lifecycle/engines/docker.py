@@ -32,8 +32,15 @@ CHANGES = ("create", "start", "die", "pause", "unpause", "rename", "destroy", "u
 #: What Docker allows as a name.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 NEVER = "0001-01-01T00:00:00Z"
+FREE_PORT = "stop what holds it, or publish another"
 PORT_TAKEN = ("address already in use", "port is already allocated")
-EXIT_CODES = {126: "its command may not be executed", 127: "its command does not exist"}
+#: By exit code of a refused start: what it means, and what to do.
+EXIT_CODES = {
+    126: ("its command may not be executed", "make it executable in the image"),
+    127: ("its command does not exist", "correct the command, or the image"),
+}
+#: What goes before and after the reason in the engine's own words.
+WRAPPING = re.compile(r"driver failed .*? \([0-9a-f]+\): |(failed to create|OCI runtime) .*?(?=exec: )|: unknown$")
 ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # what a port is published on, not what we bind
 LOOPBACK = {"127.0.0.1", "::1"}
 
@@ -75,7 +82,9 @@ class DockerEngine(Engine):
             try:
                 api.start(name)
             except ImageNotFound as error:
-                raise StartRejected(Cause.IMAGE_MISSING, f"its image is gone: {_said(error)}") from error
+                raise StartRejected(
+                    Cause.IMAGE_MISSING, f"its image is gone: {_said(error)}; pull or build it again"
+                ) from error
             except NotFound as error:
                 raise Missing(name) from error
             except APIError as error:
@@ -110,14 +119,16 @@ class DockerEngine(Engine):
                     yield attributes["oldName"].removeprefix("/")
 
     def _rejection(self, name: str, error: APIError) -> StartRejected:
-        said = _said(error)
+        said = WRAPPING.sub("", _said(error))
         if any(text in said for text in PORT_TAKEN):
-            return StartRejected(Cause.PORT_CONFLICT, f"a port that it publishes is taken: {said}")
+            return StartRejected(Cause.PORT_CONFLICT, f"a port that it publishes is taken: {said}; {FREE_PORT}")
         if error.status_code == 409 and "paused" in said:
             return StartRejected(Cause.START_REJECTED, f"it is paused; resume it with: docker unpause {name}")
         code = self.inspect(name).exit_code if error.status_code == 400 else None
-        why = f"{EXIT_CODES[code]}: " if code in EXIT_CODES else ""
-        return StartRejected(Cause.START_REJECTED, f"{why}{said}", code)
+        if code in EXIT_CODES:
+            why, remedy = EXIT_CODES[code]
+            said = f"{why}: {said}; {remedy}"
+        return StartRejected(Cause.START_REJECTED, said, code)
 
     @property
     def _remote_host(self) -> str | None:

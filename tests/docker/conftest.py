@@ -1,11 +1,15 @@
 """Everything here needs a Docker Engine of its own."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from docker import APIClient
 
+from lifecycle.engines.docker import DockerEngine
+from lifecycle.transitions import Lifecycle
+from lifecycle.workers import ThisWorker
 from tests.docker.engine import HOST, containers, docker_api
 from tests.docker.engine_log import EngineLog
 from tests.servers import Server
@@ -31,6 +35,17 @@ def serve_docker(docker_api: object, serve: Callable[..., Server]) -> Iterator[C
 @pytest.fixture
 def server(serve_docker: Callable[..., Server]) -> Server:
     return serve_docker()
+
+
+@pytest.fixture
+def lifecycle(db: None, docker_api: object) -> Iterator[Lifecycle]:
+    """A Dormouse of this process, without a supervisor."""
+    engine = DockerEngine(os.environ | {"DOCKER_HOST": HOST})
+    worker = ThisWorker("test")
+    worker.beat()
+    yield Lifecycle(engine, worker)
+    for client in engine._clients.values():
+        client.close()
 
 
 @pytest.fixture

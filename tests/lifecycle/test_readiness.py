@@ -18,6 +18,10 @@ from tests.servers import free_port
 SECOND = timedelta(seconds=1)
 
 
+#: What to do where nobody listens.
+ELSEWHERE = "; does it listen on port 1, on all addresses?"
+
+
 @contextmanager
 def agent(behave):
     """Listens, and does to every connection what `behave(connection, ended)` says. Yields its address."""
@@ -118,7 +122,13 @@ def test_what_is_no_http_answer_is_not_ready(behave):
 
 def test_a_closed_port_is_told_in_the_systems_words():
     port = free_port()
-    assert ask(("127.0.0.1", port)) == f"GET http://127.0.0.1:{port}/ was not answered (connection refused)"
+    told = ask(("127.0.0.1", port))
+    assert told == f"GET http://127.0.0.1:{port}/ was not answered (connection refused){ELSEWHERE}"
+
+
+def test_a_connection_that_is_closed_without_a_word_has_no_agent_behind_it():
+    with agent(closes) as address:
+        assert ask(address).endswith(f"){ELSEWHERE}")
 
 
 def test_tcp_is_ready_when_the_connection_holds():
@@ -133,7 +143,7 @@ def test_tcp_is_ready_when_the_agent_speaks_first():
 
 def test_tcp_is_not_ready_behind_a_proxy_that_accepts_and_closes():
     with agent(closes) as address:
-        assert ask(address, ready="tcp") == f"127.0.0.1:{address[1]} closed the connection at once"
+        assert ask(address, ready="tcp") == f"127.0.0.1:{address[1]} closed the connection at once{ELSEWHERE}"
 
 
 def test_tcp_must_hold_twice_running():
@@ -151,7 +161,7 @@ def test_tcp_must_hold_twice_running():
 def test_tcp_is_not_ready_with_nobody_there():
     port = free_port()
     why_not = ask(("127.0.0.1", port), ready="tcp")
-    assert why_not == f"127.0.0.1:{port} cannot be connected to (connection refused)"
+    assert why_not == f"127.0.0.1:{port} cannot be connected to (connection refused){ELSEWHERE}"
 
 
 def test_running_is_ready_as_it_runs():
