@@ -54,6 +54,8 @@ class Supervisor:
                     return
                 self._observer.hear_again()
                 for name in changes:
+                    if ended.is_set():
+                        return
                     self._observer.hear_of(name)
                     self._news.set()
             except EngineUnreachable as error:  # which a sweep reports, too

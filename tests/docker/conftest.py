@@ -1,6 +1,7 @@
 """Everything here needs a Docker Engine of its own."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 from docker import APIClient
 
 from lifecycle.engines.docker import DockerEngine
+from lifecycle.supervisor import Supervisor
 from lifecycle.transitions import Lifecycle
 from lifecycle.workers import ThisWorker
 from tests.docker.engine import HOST, containers, docker_api
 from tests.docker.engine_log import EngineLog
-from tests.servers import Server
+from tests.servers import Server, wait_for
 
 __all__ = ["containers", "docker_api"]
 
@@ -46,6 +48,18 @@ def lifecycle(db: None, docker_api: object) -> Iterator[Lifecycle]:
     yield Lifecycle(engine, worker)
     for client in engine._clients.values():
         client.close()
+
+
+@pytest.fixture
+def supervised(transactional_db: None, lifecycle: Lifecycle) -> Iterator[Lifecycle]:
+    """The same, with one."""
+    ended = threading.Event()
+    sweeping = threading.Thread(target=Supervisor(lifecycle).run, args=[ended])
+    sweeping.start()
+    yield lifecycle
+    ended.set()
+    sweeping.join()
+    wait_for(lambda: not any(thread.name == "transition" for thread in threading.enumerate()))
 
 
 @pytest.fixture

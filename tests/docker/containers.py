@@ -116,6 +116,10 @@ class Containers:
             _add(archive, path.removeprefix("/"))
         self.api.put_archive(name, "/", packed.getvalue())
 
+    def remove_too(self, name: str) -> None:
+        """At the end, one that got this name in another way."""
+        self._names.append(name)
+
     def remove_all(self) -> None:
         for name in self._names:
             with contextlib.suppress(NotFound):

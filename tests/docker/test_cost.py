@@ -1,0 +1,42 @@
+"""What it costs to watch very many: a constant number of engine calls."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lifecycle.labels import ENABLE
+from lifecycle.models import Instance, State
+from lifecycle.supervisor import Supervisor
+from tests.docker.containers import IMAGE
+
+SLEEPERS = 500
+
+
+@pytest.fixture
+def sleepers(docker_api):
+    """Created, and not running."""
+    names = [f"sleeper-{number:03}" for number in range(SLEEPERS)]
+    with ThreadPoolExecutor(4) as hands:
+        list(hands.map(lambda name: docker_api.create_container(IMAGE, name=name, labels={ENABLE: "true"}), names))
+    yield names
+    with ThreadPoolExecutor(4) as hands:
+        list(hands.map(docker_api.remove_container, names))
+
+
+@pytest.fixture
+def calls(lifecycle):
+    """Every request to the engine from now on."""
+    made = []
+    lifecycle.engine.instances()
+    (client,) = lifecycle.engine._clients.values()
+    client.hooks["response"].append(lambda answer, **more: made.append(answer.request.path_url))
+    return made
+
+
+def test_a_sweep_over_five_hundred_takes_at_most_three_engine_calls(sleepers, lifecycle, calls):
+    supervisor = Supervisor(lifecycle)
+    for _ in range(5):
+        calls.clear()
+        supervisor.sweep()
+        assert 1 <= len(calls) <= 3, calls
+    assert Instance.objects.filter(name__in=sleepers, state=State.ASLEEP).count() == SLEEPERS
