@@ -1,17 +1,14 @@
 """The event log: the one truth that the stream, the page and the audit read."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
 from django.db.models import Max, Min, Subquery, Value
 from django.db.models.functions import Coalesce
 
-#: A row may have 64 KiB.
-READ_AT_ONCE_ROWS = 20
 PRUNED_AT_ONCE_ROWS = 1000
 #: Between two batches of a prune, so that others come to write.
 PRUNE_PAUSE_SECONDS = 0.01
@@ -35,15 +32,14 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
             found = found.filter(type__in=types)
         return found
 
-    def read(self) -> tuple[Iterator["EventLog"], int]:
-        """These rows as they are asked for, and the floor of the log: of the same snapshot, or later without any row.
+    def read(self) -> tuple[list["EventLog"], int]:
+        """These rows, and the floor of the log: of the same snapshot, or a later one where there are no rows.
 
         So whatever was pruned away from among them is at or below that floor.
         """
         floor = Coalesce(Subquery(LogFloor.objects.values("floor")[:1]), Value(0))
-        rows: Iterator[Any] = self.annotate(floor=floor).iterator(READ_AT_ONCE_ROWS)
-        first = next(rows, None)
-        return (chain([first], rows), first.floor) if first else (iter(()), LogFloor.now())
+        rows = list(self.annotate(floor=floor))
+        return list(rows), rows[0].floor if rows else LogFloor.now()  # type: ignore[attr-defined]  # the annotation
 
     def bounds(self) -> tuple[int, int]:
         """The id of the oldest event kept, 0 where there is none, and that of the latest there ever was, 0 for none."""

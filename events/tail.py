@@ -171,10 +171,15 @@ def entry(row: EventLog) -> Entry:
 def read_page(cursor: int, until: int, about: About, max_bytes: int) -> Chunk:
     """From the database: what follows `cursor`, at most up to `until`. Raises CursorLost and DatabaseError."""
     found = EventLog.objects.after(cursor).filter(id__lte=until).about(about.instances, about.types)
-    rows, floor = found[:PAGE_ROWS].read()
-    if cursor < floor:
-        raise CursorLost(cursor, *EventLog.objects.bounds(), floor)
-    return join(map(entry, rows), until if len(rows) < PAGE_ROWS else rows[-1].id, max_bytes)
+    for limit in (max(1, PAGE_ROWS // 20), PAGE_ROWS):  # few at first: they may be as large as the whole chunk
+        rows, floor = found[:limit].read()
+        if cursor < floor:
+            raise CursorLost(cursor, *EventLog.objects.bounds(), floor)
+        end = until if len(rows) < limit else rows[-1].id
+        chunk = join(map(entry, rows), end, max_bytes)
+        if chunk.cursor < end or end == until:
+            break
+    return chunk
 
 
 def bounds() -> tuple[int, int, int]:
