@@ -51,8 +51,7 @@ class Recovery:
 
     def stop_and_settle(self, row: Instance, **more: Any) -> None:
         """The engine may have stopped it already: once more does no harm."""
-        self._claims.check(row)
-        self._stop_engine(row.name)
+        self._stop_engine(row)
         self._claims.settle_stopped(row, **more)
 
     def settle_unknown(self, row: Instance, error: EngineUnreachable, began: float) -> None:
@@ -76,12 +75,12 @@ class Recovery:
         except Missing as error:
             raise readiness.missing(error) from error
         except LabelError as error:
-            self._stop_ours(row)
+            self._stop_engine(row)
             raise StartFailed(
                 row.name, Cause.NOT_READY, f"was made anew meanwhile, with labels in error: {error}"
             ) from error
         except StartFailed:
-            self._stop_ours(row)
+            self._stop_engine(row)
             raise
 
     def _settle_start(self, row: Instance, began: float | None = None, **more: Any) -> None:
@@ -116,16 +115,16 @@ class Recovery:
             return readiness.ms(self._clock.monotonic() - began)
         return max(0, readiness.ms((self._clock.now() - row.since).total_seconds()))
 
-    def _stop_ours(self, row: Instance) -> None:
-        self._claims.check(row)
-        self._stop_engine(row.name)
+    def _stop_engine(self, row: Instance) -> None:
+        """Returns when it does not run, also when there is none. Raises EngineUnreachable.
 
-    def _stop_engine(self, name: str) -> None:
-        """Returns when it does not run, also when there is none. Raises EngineUnreachable."""
+        The claim is checked last of all: an inspection may wait for seconds, in which another takes over.
+        """
         try:
-            labels = self._engine.inspect(name).labels
+            labels = self._engine.inspect(row.name).labels
             grace = DEFAULT_GRACE if isinstance(labels, LabelError) else labels.stop_timeout
-            self._engine.stop(name, grace.total_seconds())
+            self._claims.check(row)
+            self._engine.stop(row.name, grace.total_seconds())
         except Missing:
             pass
 

@@ -86,11 +86,12 @@ class Watch:
 
     def dead(self, owners: Iterable[uuid.UUID | None]) -> set[uuid.UUID | None]:
         """Those of `owners` that are dead; nobody (None) and the unknown are."""
+        asked = set(owners)  # before the workers: one that begins meanwhile is known before it owns anything
         workers = {worker.id: worker for worker in Worker.objects.all()}
         with self._asking:
             alive = {id for id, worker in workers.items() if self._is_alive(worker)}
             self._seen = {id: seen for id, seen in self._seen.items() if id in workers}
-        return set(owners) - alive
+        return asked - alive
 
     def forget(self) -> None:
         """Deletes the rows of those who cannot come back. What they hold is settled all the same."""

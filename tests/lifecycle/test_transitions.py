@@ -11,6 +11,7 @@ from lifecycle import signals
 from lifecycle.clock import Clock
 from lifecycle.exceptions import (
     Cause,
+    ClaimLost,
     EngineUnreachable,
     LabelError,
     StartFailed,
@@ -610,6 +611,17 @@ def test_who_lost_its_claim_asks_the_engine_for_nothing(lifecycle, engine, clock
     use(lifecycle)
     assert engine.count("start") == 1
     assert events.only("lazy_started")["run"] == 2
+
+
+def test_who_lost_its_claim_while_it_looked_stops_nothing(lifecycle, engine, clock, box, events):
+    """An inspection may wait for long; the run that another has begun meanwhile is not stopped."""
+    use(lifecycle)
+    clock.go(3600)
+    engine.before["inspect"] = [lambda: take_over(state=State.ASLEEP)]
+    with pytest.raises(ClaimLost):
+        lifecycle.stop_idle()
+    assert engine.count("stop") == 0
+    assert box.running
 
 
 def test_a_worker_in_doubt_starts_nothing(lifecycle, engine, clock, box, monkeypatch):

@@ -44,6 +44,11 @@ def test_nobody_and_the_unknown_are_dead(watch, worker, owner):
     assert watch.dead([owner, worker.id]) == {owner}
 
 
+def test_one_that_begins_while_it_is_looked_for_is_alive(watch, clock):
+    """Its lease is read, by a query that is lazy, when it has one: it has made itself known before that."""
+    assert watch.dead(make_worker(clock) for _ in range(1)) == set()
+
+
 def test_one_whose_process_is_gone_is_dead_at_once(watch, clock):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     id = make_worker(clock, pid=child.pid, pid_started=procfs.started(child.pid))
