@@ -9,11 +9,13 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_safe
 
 from agents_ui import timeline
 from agents_ui.instances import cards, sight
 from agents_ui.timeline import Filter, Row
+from agents_ui.zones import in_readers_zone
 from events.models import EventLog
 from events.vocabulary import WORDS, word
 from lifecycle.models import Instance
@@ -26,18 +28,20 @@ View = Callable[..., HttpResponse]
 
 def page(view: View) -> View:
     """A page for people: the login for those signed out, the 403 page for those who may not see it."""
-    permitted = permission_required(SEE, raise_exception=True)(view)
-    return require_safe(never_cache(login_required(permitted)))
+    permitted = permission_required(SEE, raise_exception=True)(in_readers_zone(view))
+    return require_safe(gzip_page(never_cache(login_required(permitted))))
 
 
 def fragment(view: View) -> View:
     """A part of a page for a script, which cannot follow a redirect to the login: problems instead."""
 
+    drawn = in_readers_zone(view)
+
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return refusal(request.user, request.user.has_perm(SEE), SEE) or view(request, *args, **kwargs)
+        return refusal(request.user, request.user.has_perm(SEE), SEE) or drawn(request, *args, **kwargs)
 
-    return require_safe(cache_control(private=True, no_cache=True)(answer))
+    return require_safe(gzip_page(cache_control(private=True, no_cache=True)(answer)))
 
 
 @page
