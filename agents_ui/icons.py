@@ -1,5 +1,10 @@
 """The icons: the drawings of Lucide's of the same name (licence in icons.LICENSE), those used and no others."""
 
+from pathlib import Path
+
+#: In the page itself: one request less before the first picture.
+BRAND = (Path(__file__).parent / "static/agents_ui/dormouse.svg").read_text()
+
 ICONS = {
     "play": '<path d="M5 5a2 2 0 0 1 3.008-1.728l11.997 6.998a2 2 0 0 1 .003 3.458l-12 7A2 2 0 0 1 5 19z"/>',
     "moon": '<path d="M20.985 12.486a9 9 0 1 1-9.473-9.472c.405-.022.617.46.402.803a6 6 0 0 0 8.268 8.268'

@@ -72,6 +72,10 @@ class Row:
         return vocabulary.CAUSES.get(str(cause), str(cause)) if cause else ""
 
     @property
+    def error(self) -> str:
+        return str(self.event.data.get("error") or "none was given")
+
+    @property
     def output(self) -> str:
         return str(self.event.data.get("log_tail") or "")
 

@@ -3,18 +3,21 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.browser.proxy import Proxy
 from tests.conftest import need
-from tests.servers import Server
+from tests.servers import Server, database_url
 
 PASSWORD = "correct horse battery staple"
 REFUSED = ("net::ERR_", "status of 401", "status of 503")  # a browser reports each request that fails
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,46 +48,84 @@ def complaints() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def browse(chromium: Browser, complaints: list[str]) -> Iterator[Callable[..., Page]]:
-    """Opens a page in a fresh browser context: `browse(java_script_enabled=False)`."""
+def context(chromium: Browser, complaints: list[str]) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes fresh browser contexts, each as a browser of its own: `context(java_script_enabled=False)`."""
     contexts: list[BrowserContext] = []
 
     def watch(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not any(words in message.text for words in REFUSED):
             complaints.append(message.text)
 
-    def open_page(**options: object) -> Page:
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", watch)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page
+    def make(**options: object) -> BrowserContext:
+        made = chromium.new_context(**options)
+        made.on("console", watch)
+        made.on("weberror", lambda error: complaints.append(str(error.error)))
+        contexts.append(made)
+        return made
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    yield make
+    for made in contexts:
+        made.close()
 
 
 @pytest.fixture
-def sign_in(browse: Callable[..., Page]) -> Callable[..., Page]:
-    """A page whose person has signed in by the form and been led to `address`."""
+def browse(context: Callable[..., BrowserContext]) -> Callable[..., Page]:
+    """Opens a page in a browser of its own."""
+    return lambda **options: context(**options).new_page()
 
-    def enter(server: Server, address: str = "/agents/", **options: object) -> Page:
-        page = browse(**options)
+
+@pytest.fixture
+def sign_in(context: Callable[..., BrowserContext]) -> Callable[..., Page]:
+    """A page at `address`, whose person is signed in and whose zone is known, unless the test names one."""
+
+    def enter(server: Server | Proxy, address: str = "/agents/", **options: object) -> Page:
+        browser = context(**{"timezone_id": "UTC"} | options)
+        cookies = {"sessionid": session()} if "timezone_id" in options else {"sessionid": session(), "zone": "UTC"}
+        browser.add_cookies([{"name": name, "value": cookies[name], "url": server.url} for name in cookies])
+        page = browser.new_page()
         page.goto(server.url + address)
-        page.get_by_label("Username").fill("operator")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
-        expect(page).to_have_url(server.url + address)
         return page
 
     return enter
 
 
+def session() -> str:
+    """The key of a session of the operator's."""
+    client = Client()
+    client.force_login(User.objects.get(username="operator"))
+    return client.cookies["sessionid"].value
+
+
 @pytest.fixture
-def server(serve: Callable[..., Server], chromium: Browser) -> Server:
-    """With a user "operator", who may see events."""
+def operator(transactional_db: None) -> User:
+    """May see events, and is nothing else."""
     user = User.objects.create_user("operator", password=PASSWORD)
     user.user_permissions.add(Permission.objects.get(codename="view_eventlog"))
+    return user
+
+
+@pytest.fixture(scope="session")
+def web(chromium: Browser, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One web process for all tests that do nothing to it."""
+    server = Server({"DATABASE_URL": database_url()}, log=tmp_path_factory.mktemp("web") / "server.log")
+    yield server.wait_until_up()
+    server.stop()
+
+
+@pytest.fixture
+def server(web: Server, operator: User) -> Server:
+    """With a user "operator", who may see events."""
+    return web
+
+
+@pytest.fixture
+def own_server(serve: Callable[..., Server], chromium: Browser, operator: User) -> Server:
+    """A web process that a test may stop and kill."""
     return serve()
+
+
+@pytest.fixture
+def proxy(server: Server, tmp_path: Path) -> Iterator[Proxy]:
+    """In front of the server: a line that can be cut, stalled, and made to refuse."""
+    with Proxy(server.port) as proxy:
+        yield proxy

@@ -1,109 +1,193 @@
 """Whatever happens to the connection: afterwards every event is there once, and meanwhile the words are right."""
 
-import re
-from collections.abc import Callable
-
 from django.contrib.sessions.models import Session
 from playwright.sync_api import Page, Request, expect
 
 from events.log import record
+from tests.browser.proxy import Proxy
+from tests.browser.seeing import LOST, SignIn, is_live, shows, state
 from tests.servers import Server, wait_for
 
-SignIn = Callable[..., Page]
 
-LOST = re.compile(r"^Connection lost\. Retrying in \d+ s$")
+def listen(page: Page) -> None:
+    """From now on to all that the page says of its connection; inside it, for it may say it for a moment only."""
+    page.evaluate(
+        """() => {
+            const connection = document.getElementById('connection');
+            window.said = [connection.innerText.trim()];
+            const note = () => said.at(-1) === connection.innerText.trim() || said.push(connection.innerText.trim());
+            new MutationObserver(note).observe(connection, {subtree: true, childList: true, characterData: true,
+                attributes: true});
+        }"""
+    )
 
 
-def shows(page: Page, ids: list[int]) -> None:
-    rows = page.locator(".row")
-    expect(rows).to_have_count(len(ids))
-    assert rows.evaluate_all("rows => rows.map(row => +row.dataset.id)") == ids[::-1]
+def said(page: Page) -> list[str]:
+    found: list[str] = page.evaluate("said")
+    return found
 
 
-def state(page: Page, words: str | re.Pattern[str]) -> None:
-    expect(page.locator("#connection")).to_have_text(words)
+def streams(proxy: Proxy) -> int:
+    return sum("/events?" in line for line in proxy.asked)
 
 
-def test_a_server_killed_and_started_again(server: Server, sign_in: SignIn):
-    page = sign_in(server)
-    state(page, "Live")
+def test_a_server_killed_and_started_again(own_server: Server, sign_in: SignIn):
+    page = sign_in(own_server)
+    is_live(page)
     ids = [record("a.b").id]
     shows(page, ids)
-    server.kill()
+    own_server.kill()
     state(page, LOST)
+    shows(page, ids)
     ids += [record("a.b").id for _ in range(3)]
-    server.start().wait_until_up()
-    state(page, "Live")
+    own_server.start().wait_until_up()
+    is_live(page)
     shows(page, ids)
     ids.append(record("a.b").id)
     shows(page, ids)
 
 
-def test_a_server_that_is_restarted_in_good_order(server: Server, sign_in: SignIn):
-    page = sign_in(server)
-    state(page, "Live")
-    server.restart()
-    ids = [record("a.b").id]
-    shows(page, ids)
-    state(page, "Live")
+def test_a_server_that_is_restarted_in_good_order(own_server: Server, sign_in: SignIn):
+    page = sign_in(own_server)
+    is_live(page)
+    own_server.restart()
+    shows(page, [record("a.b").id])
+    is_live(page)
 
 
-def test_no_place_at_first(server: Server, sign_in: SignIn):
-    page = sign_in(server)
-    state(page, "Live")
-    page.route("**/events?*", lambda route: route.fulfill(status=503, headers={"Retry-After": "1"}), times=1)
-    page.reload()
+def test_no_place_at_first(proxy: Proxy, sign_in: SignIn):
+    proxy.refuse(503, only="/events")
+    page = sign_in(proxy)
     state(page, LOST)
-    state(page, "Live")
     ids = [record("a.b").id]
+    proxy.heal()
+    is_live(page)
     shows(page, ids)
 
 
-def test_no_place_on_the_way_back(server: Server, sign_in: SignIn):
+def test_no_place_on_the_way_back(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    proxy.refuse(503)
+    proxy.cut()
+    state(page, LOST)
+    ids = [record("a.b").id for _ in range(3)]
+    proxy.heal()
+    is_live(page)
+    shows(page, ids)
+
+
+def test_a_line_that_is_cut_and_at_once_whole_again_was_never_lost(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    listen(page)
+    ids = [record("a.b").id]
+    proxy.cut()
+    ids.append(record("a.b").id)
+    shows(page, ids)
+    wait_for(lambda: streams(proxy) == 2, what="the second connection")
+    is_live(page)
+    assert said(page) == ["Live"]
+
+
+def test_a_stalled_line_is_found_out_and_never_called_live(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    page.clock.install()
+    page.reload()
+    is_live(page)
+    proxy.stall()
+    ids = [record("a.b").id]
+    page.clock.fast_forward("00:30")
+    expect(page.locator("#connection")).not_to_have_text("Live", use_inner_text=True)
+    page.clock.fast_forward("00:30")
+    state(page, LOST)
+    shows(page, [])
+    proxy.cut()
+    proxy.heal()
+    page.clock.fast_forward("00:40")
+    is_live(page)
+    shows(page, ids)
+
+
+def test_an_hour_asleep(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    page.clock.install()
+    page.reload()
+    is_live(page)
+    shows(page, [])
+    proxy.stall()  # a line that did not outlive the night, of which nobody was told
+    ids = [record("a.b").id for _ in range(120)]
+    listen(page)
+    page.clock.fast_forward("01:00:00")
+    wait_for(lambda: len(said(page)) > 1, what="the page to notice")
+    assert said(page)[1].startswith(("Connecting", "Connection lost"))
+    proxy.cut()
+    proxy.heal()
+    is_live(page)
+    shows(page, ids)
+
+
+def test_an_hour_asleep_with_a_line_that_seems_whole(server: Server, sign_in: SignIn):
     page = sign_in(server)
-    state(page, "Live")
-    page.route("**/events?*", lambda route: route.fulfill(status=503), times=1)
-    server.kill()
-    ids = [record("a.b").id]
-    server.start().wait_until_up()
-    shows(page, ids)
-    state(page, "Live")
+    page.clock.install()
+    page.reload()
+    is_live(page)
+    with page.expect_request("**/events?*"):
+        page.clock.fast_forward("01:00:00")
+    is_live(page)
+    shows(page, [record("a.b").id])
 
 
-def test_a_session_that_is_gone_is_asked_for_once(server: Server, sign_in: SignIn):
-    page = sign_in(server, "/agents/?failures=1")
-    state(page, "Live")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+def test_a_session_that_is_gone_is_asked_for_once(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy, "/agents/?failures=1")
+    is_live(page)
+    proxy.asked.clear()
     Session.objects.all().delete()
     record("container.lazy_start_failed", instance="a", data={"error": "no"})
     state(page, "Signed out. Sign in to resume live updates")
-    count = len(asked)
+    page.clock.install()
+    page.clock.fast_forward("10:00")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    page.evaluate("new Promise(done => setTimeout(done, 100))")
-    assert len(asked) == count <= 2
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    for path in ("/agents/activity", "/agents/instances", "/events"):
+        assert sum(f"GET {path}" in line for line in proxy.asked) <= 1, proxy.asked
     page.get_by_role("link", name="Sign in to resume live updates").click()
-    expect(page).to_have_url(f"{server.url}/accounts/login/?next=/agents/%3Ffailures%3D1")
+    expect(page).to_have_url(f"{proxy.url}/accounts/login/?next=/agents/%3Ffailures%3D1")
 
 
-def test_a_redirect_to_a_login_counts_as_signed_out(server: Server, sign_in: SignIn):
-    page = sign_in(server)
-    page.route("**/events?*", lambda route: route.fulfill(status=302, headers={"Location": "/accounts/login/"}))
-    page.reload()
+def test_a_session_that_is_gone_when_the_line_comes_back(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    record("a.b")
+    expect(page.locator(".row")).to_have_count(1)
+    Session.objects.all().delete()
+    proxy.cut()
     state(page, "Signed out. Sign in to resume live updates")
+    expect(page.locator(".row")).to_have_count(1)
+
+
+def test_a_redirect_to_a_login_counts_as_signed_out(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    proxy.refuse(302, only="/events")
+    proxy.cut()
+    state(page, "Signed out. Sign in to resume live updates")
+    assert streams(proxy) == 2
 
 
 def test_a_planned_end_is_followed_by_a_quiet_return(server: Server, sign_in: SignIn):
     page = sign_in(server)
-    state(page, "Live")
+    is_live(page)
     end = 'event: stream-open\nid: 0\ndata: {"cursor": 0}\n\nevent: stream-end\nid: 0\ndata: {"reason": "limit"}\n\n'
     page.route("**/events?*", lambda route: route.fulfill(content_type="text/event-stream", body=end), times=1)
     opened: list[Request] = []
     page.on("request", lambda request: opened.append(request) if "/events?" in request.url else None)
     page.reload()
+    listen(page)
     wait_for(lambda: page.evaluate("1") and len(opened) == 2, what="the second connection")
-    state(page, "Live")
+    is_live(page)
     shows(page, [record("a.b").id])
+    assert "Connection lost" not in str(said(page))
 
 
 def test_it_comes_back_with_its_cursor(server: Server, sign_in: SignIn):
@@ -111,3 +195,13 @@ def test_it_comes_back_with_its_cursor(server: Server, sign_in: SignIn):
     page = sign_in(server)
     with page.expect_request(f"**/events?after={last}"):
         page.reload()
+
+
+def test_rows_that_could_not_be_fetched_are_asked_for_again(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    proxy.refuse(503, only="/agents/activity")
+    ids = [record("a.b").id]
+    wait_for(lambda: any("/agents/activity" in line for line in proxy.asked), what="the rows to be asked for")
+    proxy.heal()
+    shows(page, ids)

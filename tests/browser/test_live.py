@@ -1,16 +1,15 @@
 """What happens is on the page at once, without a reload."""
 
-from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from events.log import record
 from lifecycle.models import Instance
+from tests.browser.seeing import SignIn, is_live, rows, shows
 from tests.servers import Server
-
-SignIn = Callable[..., Page]
 
 SENTENCES = [
     ("lazy_started", "reviewer-default", {"latency_ms": 287}, "reviewer-default started in 287 ms"),
@@ -22,10 +21,6 @@ SENTENCES = [
         "broken-default failed to start: exited with code 1 before it was ready",
     ),
 ]
-
-
-def is_live(page: Page) -> None:
-    expect(page.locator("#connection")).to_have_text("Live")
 
 
 @pytest.mark.parametrize(("type", "instance", "data", "sentence"), SENTENCES)
@@ -44,26 +39,29 @@ def test_a_type_that_nobody_named_beforehand_appears(server: Server, sign_in: Si
     expect(page.get_by_role("status")).to_have_text("Deploy finished · reviewer-default")
 
 
-def test_a_live_row_is_the_row_of_a_reloaded_page(server: Server, sign_in: SignIn):
-    page = sign_in(server)
+@pytest.mark.parametrize("query", ["", "?failures=1", "?instance=designer-default&instance=broken-default"])
+def test_the_first_page_of_a_live_page_is_that_of_a_reloaded_one(server: Server, sign_in: SignIn, query: str):
+    yesterday = timezone.now() - timedelta(days=1)
+    record("container.lazy_start_failed", instance="broken-default", data={"error": "no"}, at=yesterday)
+    page = sign_in(server, f"/agents/{query}")
     is_live(page)
-    for type, instance, data, _ in SENTENCES:
-        record(f"container.{type}", instance=instance, data=data)
-    rows = page.locator(".row")
-    expect(rows).to_have_count(3)
-    live = rows.evaluate_all("rows => rows.map(row => row.outerHTML)")
+    for number in range(60):
+        type, instance, data, _ = SENTENCES[number % 3]
+        last = record(f"container.{type}", instance=instance, data=data).id
+    expect(page.locator(f".row[data-id='{last}']")).to_be_visible()
+    page.wait_for_function("document.querySelectorAll('.row').length > 20")
+    live = rows(page)
     page.reload()
-    assert rows.evaluate_all("rows => rows.map(row => row.outerHTML)") == live
-    expect(page.locator(".day")).to_have_count(1)
+    reloaded = rows(page)
+    assert len(reloaded) > 20
+    assert [row for row in reloaded if row in live] == reloaded
+    assert live[: len(reloaded)] == reloaded
 
 
 def test_a_burst_arrives_whole_once_and_in_order(server: Server, sign_in: SignIn):
     page = sign_in(server)
     is_live(page)
-    ids = [record("a.b", instance=f"agent-{number}").id for number in range(250)]
-    rows = page.locator(".row")
-    expect(rows).to_have_count(250)
-    assert rows.evaluate_all("rows => rows.map(row => +row.dataset.id)") == ids[::-1]
+    shows(page, [record("a.b", instance=f"agent-{number}").id for number in range(250)])
 
 
 def test_live_rows_obey_the_filter(server: Server, sign_in: SignIn):
@@ -107,6 +105,6 @@ def test_markup_in_a_live_row_is_text(server: Server, sign_in: SignIn):
     text = "<script>document.title = 'x'</script><img src=x onerror=alert(1)>"
     record("container.lazy_start_failed", instance="a", data={"error": text, "log_tail": text})
     expect(page.locator(".row .sentence")).to_have_text(f"a failed to start: {text}")
-    page.get_by_text("Details").click()
+    page.locator(".row summary").click()
     expect(page.locator(".row pre").first).to_have_text(text)
     assert page.locator(".row :is(script, img)").count() == 0

@@ -8,9 +8,9 @@ from playwright.sync_api import Page, expect
 
 from events.log import record
 from lifecycle.models import Instance
+from tests.browser.conftest import PASSWORD
+from tests.browser.seeing import SignIn, state
 from tests.servers import Server
-
-SignIn = Callable[..., Page]
 
 NAME = "planner-with-a-rather-long-name-that-never-breaks-" + "x" * 60
 
@@ -26,8 +26,8 @@ def eventful(server: Server) -> Server:
 
 def test_everything_works_without_javascript(eventful: Server, sign_in: SignIn):
     page = sign_in(eventful, java_script_enabled=False)
-    expect(page.locator("#connection")).to_have_text("Reload to see what is new")
-    page.get_by_text("Details").click()
+    state(page, "Reload to see what is new")
+    page.locator(".row summary").click()
     expect(page.locator(".row dd").nth(1)).to_have_text("1")
     page.get_by_role("link", name="Failures only").click()
     expect(page.locator(".row")).to_have_count(1)
@@ -68,11 +68,20 @@ def test_the_first_key_offers_to_skip_to_the_content(server: Server, sign_in: Si
 
 def test_an_open_failure_scrolls_inside_itself(eventful: Server, sign_in: SignIn):
     page = sign_in(eventful)
-    page.get_by_text("Details").click()
+    page.locator(".row summary").click()
     output = page.get_by_role("group", name="Output")
     assert output.bounding_box()["height"] <= 22 * 16
     output.focus()
     expect(output).to_be_focused()
+
+
+def test_signing_in_leads_to_where_one_was_going(server: Server, browse: Callable[..., Page]):
+    page = browse()
+    page.goto(server.url + "/agents/?failures=1")
+    page.get_by_label("Username").fill("operator")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(server.url + "/agents/?failures=1")
 
 
 def test_signing_out(server: Server, sign_in: SignIn):

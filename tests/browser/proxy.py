@@ -1,0 +1,104 @@
+"""A line with faults, between a browser and a server: it can be cut, stall, answer 503 or redirect."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+ANSWERS = {
+    503: b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 8\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    302: b"HTTP/1.1 302 Found\r\nLocation: /accounts/login/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+}
+
+
+class Proxy:
+    """`url` leads to 127.0.0.1:`port`. `asked` has the first line of every request, whatever became of it."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self.status: int | None = None
+        self.only = b""
+        self.asked: list[str] = []
+        self.lines: set[asyncio.StreamWriter] = set()
+        self.loop = asyncio.new_event_loop()
+        self.flows = asyncio.Event()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        self.flows.set()
+        self.server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._do(self._end())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+    def cut(self) -> None:
+        """Every line that is open breaks."""
+        self._do(self._cut())
+
+    def stall(self) -> None:
+        """Nothing passes any more, and nobody is told."""
+        self.loop.call_soon_threadsafe(self.flows.clear)
+
+    def refuse(self, status: int, only: str = "") -> None:
+        """Answers `status` in the server's place, to requests whose path begins with `only`."""
+        self.only, self.status = f"GET {only}".encode(), status
+
+    def heal(self) -> None:
+        self.status = None
+        self.loop.call_soon_threadsafe(self.flows.set)
+
+    def _do(self, what):  # type: ignore[no-untyped-def]
+        return asyncio.run_coroutine_threadsafe(what, self.loop).result(30)
+
+    async def _cut(self) -> None:
+        for line in list(self.lines):
+            line.transport.abort()
+
+    async def _end(self) -> None:
+        self.server.close()
+        await self._cut()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.lines.add(writer)
+        with suppress(OSError, asyncio.CancelledError):
+            upstream = await asyncio.open_connection("127.0.0.1", self.target)
+            back = asyncio.ensure_future(self._pass(upstream[0], writer))
+            try:
+                await self._requests(reader, writer, upstream[1])
+            finally:
+                back.cancel()
+                upstream[1].transport.abort()
+        self.lines.discard(writer)
+        writer.close()
+
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: asyncio.StreamWriter):
+        while data := await reader.read(65536):
+            line = data.split(b"\r\n", 1)[0]
+            if line.startswith((b"GET ", b"POST ")):
+                self.asked.append(line.decode().rsplit(" ", 1)[0])
+                if self.status and line.startswith(self.only):
+                    writer.write(ANSWERS[self.status])
+                    await writer.drain()
+                    return
+            await self.flows.wait()
+            up.write(data)
+            await up.drain()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self.flows.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()

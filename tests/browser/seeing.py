@@ -1,0 +1,36 @@
+"""What a person would see on the page."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+SignIn = Callable[..., Page]
+
+LOST = re.compile(r"^Connection lost\. Retrying in \d+ s$")
+
+
+def state(page: Page, words: str | re.Pattern[str]) -> None:
+    """The connection is said to be so."""
+    expect(page.locator("#connection")).to_have_text(words, use_inner_text=True)
+
+
+def is_live(page: Page) -> None:
+    state(page, "Live")
+
+
+def shows(page: Page, ids: list[int]) -> None:
+    """The rows of these events and no others, the newest on top."""
+    rows = page.locator(".row")
+    expect(rows).to_have_count(len(ids))
+    assert rows.evaluate_all("rows => rows.map(row => +row.dataset.id)") == ids[::-1]
+
+
+def rows(page: Page, count: int = 1000) -> list[str]:
+    """As HTML, day by day."""
+    found: list[str] = page.evaluate(
+        """count => [...document.querySelectorAll('#timeline h3, #timeline .row')].map(part => part.outerHTML)
+            .slice(0, count)""",
+        count,
+    )
+    return found

@@ -1,0 +1,174 @@
+"""New rows wait while somebody reads: nothing that is read moves, and what waits is counted."""
+
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from events.log import record
+from events.models import EventLog
+from tests.browser.seeing import SignIn, is_live, rows, shows, state
+from tests.servers import Server
+
+
+@pytest.fixture
+def page(server: Server, sign_in: SignIn) -> Page:
+    """Live, with sixty rows of which fifty are shown."""
+    for number in range(60):
+        record("container.lazy_start_failed", instance=f"agent-{number}", data={"error": "no", "log_tail": "x"})
+    page = sign_in(server)
+    is_live(page)
+    return page
+
+
+def button(page: Page, count: int):
+    return page.get_by_role("button", name=f"Show {count} new event" + "s" * (count > 1), exact=True)
+
+
+def happen(count: int) -> list[int]:
+    return [record("a.b").id for _ in range(count)]
+
+
+def scroll(page: Page) -> None:
+    page.locator(".row").nth(25).scroll_into_view_if_needed()
+
+
+def hover(page: Page) -> None:
+    page.locator(".row").nth(2).hover()
+
+
+def focus(page: Page) -> None:
+    page.locator(".row .name").nth(2).focus()
+
+
+def select(page: Page) -> None:
+    page.locator(".row .sentence").nth(2).evaluate("row => getSelection().selectAllChildren(row)")
+
+
+@pytest.mark.parametrize("read", [scroll, hover, focus, select])
+def test_rows_wait_while_the_list_is_read(page: Page, read):
+    read(page)
+    before = rows(page)
+    happen(3)
+    expect(button(page, 3)).to_be_visible()
+    assert rows(page) == before
+
+
+@pytest.mark.parametrize("read", [scroll, hover, focus, select])
+def test_what_is_read_does_not_move_while_200_events_arrive(page: Page, read):
+    page.evaluate(
+        """() => {
+            window.shifts = [];
+            new PerformanceObserver(list => shifts.push(...list.getEntries().map(entry => entry.value)))
+                .observe({type: 'layout-shift'});
+        }"""
+    )
+    read(page)
+    top = "row => row.getBoundingClientRect().top"
+    row = page.locator(".row").nth(25 if read is scroll else 2)
+    id = row.get_attribute("data-id")
+    before = row.evaluate(top)
+    happen(200)
+    expect(button(page, 200)).to_be_visible()
+    assert page.locator(f".row[data-id='{id}']").evaluate(top) == before
+    assert page.evaluate("shifts") == []
+
+
+def test_the_button_shows_them_and_the_focus_is_on_the_heading(page: Page):
+    scroll(page)
+    ids = happen(3)
+    button(page, 3).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Activity")).to_be_focused()
+    expect(page.locator(f".row[data-id='{ids[-1]}']")).to_be_in_viewport()
+    assert page.locator(".row").nth(0).get_attribute("data-id") == str(ids[-1])
+    expect(page.locator("#show")).to_be_hidden()
+
+
+def test_beyond_a_hundred_the_newest_page_is_drawn_anew(page: Page):
+    scroll(page)
+    ids = happen(120)
+    button(page, 120).click()
+    expect(page.locator(".row").first).to_have_attribute("data-id", str(ids[-1]))
+    shows(page, ids[-50:])
+    expect(page.locator("#show")).to_be_hidden()
+    ids += happen(1)
+    expect(page.locator(".row").first).to_have_attribute("data-id", str(ids[-1]))
+    live = rows(page, 20)
+    page.reload()
+    assert rows(page, 20) == live
+
+
+def test_they_go_in_once_nobody_reads(page: Page):
+    hover(page)
+    ids = happen(2)
+    expect(button(page, 2)).to_be_visible()
+    page.mouse.move(5, 5)
+    expect(page.locator(".row").first).to_have_attribute("data-id", str(ids[-1]))
+    expect(page.locator("#show")).to_be_hidden()
+
+
+def test_paused_nothing_goes_in_until_resumed(page: Page):
+    pause = page.get_by_role("button", name="Pause live updates")
+    pause.click()
+    state(page, "Live updates paused")
+    before = rows(page)
+    ids = happen(2)
+    expect(button(page, 2)).to_be_visible()
+    assert rows(page) == before
+    page.get_by_role("button", name="Resume live updates").click()
+    is_live(page)
+    expect(page.locator(".row").first).to_have_attribute("data-id", str(ids[-1]))
+
+
+def test_paused_the_button_shows_them_all_the_same(page: Page):
+    page.get_by_role("button", name="Pause live updates").click()
+    ids = happen(2)
+    button(page, 2).click()
+    expect(page.locator(".row").first).to_have_attribute("data-id", str(ids[-1]))
+    state(page, "Live updates paused")
+
+
+def test_the_list_never_has_more_than_500_rows_and_the_older_ones_are_a_link_away(page: Page):
+    for _ in range(6):
+        last = happen(90)[-1]
+        expect(page.locator(".row").first).to_have_attribute("data-id", str(last))
+    expect(page.locator(".row")).to_have_count(500)
+    ids = list(EventLog.objects.order_by("-id").values_list("id", flat=True))
+    assert page.locator(".row").evaluate_all("rows => rows.map(row => +row.dataset.id)") == ids[:500]
+    page.get_by_role("link", name="Load older events").click()
+    expect(page.get_by_role("heading", name="Older events")).to_be_visible()
+    assert page.locator(".row").evaluate_all("rows => rows.map(row => +row.dataset.id)") == ids[500:550]
+
+
+def test_the_focus_is_never_lost_when_rows_arrive(page: Page):
+    for part in (page.locator(".row .name").first, page.locator("#instances pre").first, page.locator("#pause")):
+        part.focus()
+        kept = page.evaluate("document.activeElement.outerHTML")
+        happen(2)
+        page.wait_for_function("cursor => +document.querySelector('.row').dataset.id || true", arg=0)
+        page.get_by_role("status").first.filter(has_text="2 new events").wait_for(state="attached")
+        assert page.evaluate("document.activeElement.outerHTML") == kept
+        page.evaluate("document.getElementById('announcer').textContent = ''")
+
+
+def test_the_announcer_is_silent_on_load_and_speaks_at_most_once_a_second(page: Page):
+    assert page.locator("#announcer").text_content() == ""
+    page.clock.install()
+    page.reload()
+    is_live(page)
+    page.evaluate(
+        """() => {
+            window.spoken = [];
+            const announcer = document.getElementById('announcer');
+            new MutationObserver(() => spoken.push([Date.now(), announcer.textContent]))
+                .observe(announcer, {childList: true, characterData: true, subtree: true});
+        }"""
+    )
+    for _ in range(4):
+        last = happen(20)[-1]
+        expect(page.locator(".row").first).to_have_attribute("data-id", str(last))
+    spoken = page.evaluate("spoken")
+    assert spoken
+    gaps = [later[0] - earlier[0] for earlier, later in pairwise(spoken)]
+    assert all(gap >= 990 for gap in gaps), spoken

@@ -1,0 +1,128 @@
+"""Many tabs of one browser, and tabs that nobody looks at."""
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from events.log import record
+from tests.browser.proxy import Proxy
+from tests.browser.seeing import LOST, SignIn, is_live, shows, state
+from tests.servers import Server, wait_for
+
+HIDE = """hidden => {
+    Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+def streams(proxy: Proxy) -> int:
+    return sum("/events?" in line for line in proxy.asked)
+
+
+def tabs(first: Page, count: int) -> list[Page]:
+    context: BrowserContext = first.context
+    found = [first]
+    for _ in range(count - 1):
+        page = context.new_page()
+        page.goto(first.url)
+        found.append(page)
+    return found
+
+
+def test_eight_tabs_are_live_over_one_stream(proxy: Proxy, sign_in: SignIn):
+    pages = tabs(sign_in(proxy), 8)
+    for page in pages:
+        is_live(page)
+    ids = [record("a.b").id]
+    for page in pages:
+        shows(page, ids)
+    assert streams(proxy) == 1
+
+
+def test_another_tab_follows_when_the_one_that_did_is_closed(proxy: Proxy, sign_in: SignIn):
+    pages = tabs(sign_in(proxy), 3)
+    for page in pages:
+        is_live(page)
+    pages[0].close()
+    wait_for(lambda: streams(proxy) == 2, what="another tab")
+    ids = [record("a.b").id]
+    for page in pages[1:]:
+        is_live(page)
+        shows(page, ids)
+    assert streams(proxy) == 2
+
+
+def test_all_tabs_tell_of_a_lost_connection_and_are_whole_afterwards(proxy: Proxy, sign_in: SignIn):
+    pages = tabs(sign_in(proxy), 3)
+    for page in pages:
+        is_live(page)
+    proxy.refuse(503)
+    proxy.cut()
+    for page in pages:
+        state(page, LOST)
+    ids = [record("a.b").id for _ in range(3)]
+    proxy.heal()
+    for page in pages:
+        is_live(page)
+        shows(page, ids)
+
+
+def test_signed_out_is_said_in_all_tabs_and_asked_once(proxy: Proxy, sign_in: SignIn):
+    pages = tabs(sign_in(proxy), 3)
+    for page in pages:
+        is_live(page)
+    proxy.refuse(302, only="/events")
+    proxy.cut()
+    for page in pages:
+        state(page, "Signed out. Sign in to resume live updates")
+    assert streams(proxy) == 2
+
+
+def test_a_tab_that_hears_nothing_takes_over(proxy: Proxy, sign_in: SignIn):
+    leader, follower = tabs(sign_in(proxy), 2)
+    for page in (leader, follower):
+        is_live(page)
+    follower.clock.install()
+    follower.evaluate("0")
+    leader.evaluate("BroadcastChannel.prototype.postMessage = () => {}")  # as one that the browser has frozen
+    follower.reload()
+    is_live_after = [record("a.b").id]
+    follower.clock.fast_forward("00:30")
+    is_live(follower)
+    shows(follower, is_live_after)
+    is_live_after.append(record("a.b").id)
+    shows(follower, is_live_after)
+
+
+def test_without_locks_each_tab_follows_by_itself(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    page.context.add_init_script("Object.defineProperty(navigator, 'locks', {value: undefined})")
+    page.reload()
+    is_live(page)
+    shows(page, [record("a.b").id])
+
+
+def test_a_hidden_tab_counts_failures_in_its_title_and_icon(server: Server, sign_in: SignIn):
+    page = sign_in(server)
+    is_live(page)
+    page.evaluate(HIDE, True)
+    record("container.lazy_start_failed", instance="a", data={"error": "no"})
+    record("container.lazy_started", instance="a", data={"latency_ms": 3})
+    expect(page).to_have_title("(1) Agents · Dormouse")
+    expect(page.locator("link[rel=icon]")).to_have_attribute("href", "/static/agents_ui/dormouse-alert.svg")
+    expect(page.locator(".row")).to_have_count(0)
+    page.evaluate(HIDE, False)
+    expect(page).to_have_title("Agents · Dormouse")
+    expect(page.locator("link[rel=icon]")).to_have_attribute("href", f"{server.url}/static/agents_ui/dormouse.svg")
+    expect(page.locator(".row")).to_have_count(2)
+
+
+def test_a_hidden_tab_does_not_ask_for_the_instances(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    page.clock.install()
+    page.reload()
+    is_live(page)
+    page.evaluate(HIDE, True)
+    proxy.asked.clear()
+    page.clock.run_for("00:20")
+    assert not any("/agents/instances" in line for line in proxy.asked)
+    page.evaluate(HIDE, False)
+    wait_for(lambda: any("/agents/instances" in line for line in proxy.asked), what="the instances")
