@@ -157,19 +157,21 @@ def test_a_prune_that_has_only_raised_the_floor_is_told_as_well(log):
 @pytest.mark.parametrize("left", [0, 1, 3])
 def test_a_prune_that_overtakes_the_tail_is_told(monkeypatch, left):
     """What this process had not read yet is gone when it looks again: after a long outage, say."""
-    may_read = threading.Event()
+    has_read, may_read = threading.Event(), threading.Event()
     read = tail_module.Tail._read
     seen = record("a.b").id
 
     def held_up(tail):
-        if tail._position is not None:
+        if has_read.is_set():
             may_read.wait(60)
         read(tail)
+        has_read.set()
 
     monkeypatch.setattr(tail_module.Tail, "_read", held_up)
 
     async def scenario(listener):
         await listener.next()
+        await asyncio.to_thread(has_read.wait, 60)
         made = [(await arecord("a.b")).id for _ in range(5)]
         await prune(made[-1 - left])
         may_read.set()
