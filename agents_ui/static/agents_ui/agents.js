@@ -133,8 +133,10 @@ async function refresh() {
     const response = await ask(instances.dataset.url, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
     if (response.status === 304) return;
     tag = response.headers.get("ETag");
+    const drawn = parsed(await response.text()).body;
+    if (drawn.innerHTML.trim() === instances.innerHTML.trim()) return; // the first time there is no tag yet
     const id = instances.contains(document.activeElement) && document.activeElement.id;
-    instances.replaceChildren(...parsed(await response.text()).body.children);
+    instances.replaceChildren(...drawn.children);
     const again = document.getElementById(id) ?? document.getElementById("instances-heading");
     if (id !== false) again.focus({ preventScroll: true });
   } catch {} // the stream says that the server is gone
