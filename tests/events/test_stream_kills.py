@@ -18,7 +18,7 @@ def test_readers_that_resume_over_kills_end_with_exactly_the_ids_of_the_log(serv
     servers = [serve(), serve()]
     start = record("start").id
     readers = [Follower(server, start) for server in servers * 3]
-    writer = writing(servers[0], "a.b", 1_000_000)
+    writer = writing(servers[0], "a.b", 1_000_000, pause_seconds=0.003)
     try:
         for n in range(KILLS):
             server = servers[n % 2]

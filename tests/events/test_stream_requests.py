@@ -121,7 +121,7 @@ def test_any_cursor_header_and_query_is_answered_and_leaves_nothing_behind():
 
 def test_a_real_server_answers_them_too(serve):
     """With the bytes as they are, which is no HTTP at all in part."""
-    server = serve(DORMOUSE_MAX_STREAMS="20")
+    server = serve(DORMOUSE_MAX_STREAMS="20", PYTHONDEVMODE="")
     dice = Dice(4)
     statuses = set()
     for _ in range(300):

@@ -14,18 +14,21 @@ from tests.events.listening import ids, listening, take
 from tests.servers import PROJECT
 
 WRITE = """
+import time
 from django.db import transaction
 from events.log import record
 for n in range({count}):
+    time.sleep({pause_seconds})
     with transaction.atomic():
         record("{type}", data={{"n": n}})
         transaction.set_rollback(n % 5 == 4)
 """
 
 
-def writing(server, type, count):
+def writing(server, type, count, pause_seconds=0.0):
     """A management command, in a process of its own, that commits four of five events."""
-    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", WRITE.format(type=type, count=count)]
+    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c"]
+    command.append(WRITE.format(type=type, count=count, pause_seconds=pause_seconds))
     return subprocess.Popen(command, cwd=PROJECT, env=server.environment, stdout=subprocess.DEVNULL)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from channels.db import database_sync_to_async
 
 from events import tail as tail_module
 from events.log import record
@@ -117,9 +118,9 @@ def test_a_reader_whose_place_in_the_ring_is_gone_reads_on_from_the_database(mon
 
     async def scenario(tail):
         cursor = await tail.locate(None)
-        first = await asyncio.to_thread(many, 2)
+        first = await database_sync_to_async(many)(2)
         assert await read(tail, cursor, 2) == first
-        later = await asyncio.to_thread(many, 20)
+        later = await database_sync_to_async(many)(20)
         while tail.ring.start <= first[-1]:
             await tail.wait(tail.ring.head, 0.01)
         assert await read(tail, first[0], 21) == [first[1], *later]
@@ -136,7 +137,7 @@ def test_a_filtered_reader_of_a_ring_that_wraps_misses_none_of_its_own(monkeypat
 
     async def scenario(tail):
         cursor = await tail.locate(None)
-        made = await asyncio.to_thread(mixed)
+        made = await database_sync_to_async(mixed)()
         assert await read(tail, cursor, 15, About(frozenset("x"))) == made[::2]
 
     following(scenario)
