@@ -91,9 +91,14 @@ class Claims:
         return Instance.objects.change(row, since=self._clock.now(), owner=self._worker.id, **values)
 
     def check(self, row: Instance) -> None:
-        """Before an engine call that changes something. Raises ClaimLost."""
+        """Before an engine call that changes something. Raises ClaimLost.
+
+        A worker in doubt waits until it has beaten again: a database that was locked for seconds loses no claim.
+        """
+        while self._worker.is_in_doubt():
+            self._clock.sleep(FIRST_RETRY_SECONDS)
         mine = Instance.objects.filter(pk=row.pk, version=row.version, owner=self._worker.id)
-        if self._worker.is_in_doubt() or not mine.exists():
+        if not mine.exists():
             raise ClaimLost(f"{row.name}: another worker may have taken run {row.run} over")
 
     def settle_started(self, row: Instance, started: Started, **more: Any) -> None:

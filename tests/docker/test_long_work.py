@@ -10,7 +10,7 @@ from lifecycle.models import Instance, Lease
 from tests.docker.whole import WORK, types
 from tests.servers import DEADLINE_SECONDS, wait_for
 
-IDLE_SECONDS = 2
+IDLE_SECONDS = 1
 #: Of the contract: what a dead process held is given back within it.
 TAKEN_OVER_SECONDS = 30
 

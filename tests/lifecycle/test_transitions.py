@@ -634,6 +634,14 @@ def test_a_worker_in_doubt_starts_nothing(lifecycle, engine, clock, box, monkeyp
     assert clock.monotonic() > began
 
 
+def test_a_worker_that_comes_into_doubt_with_its_claim_starts_when_it_has_beaten(lifecycle, box, events, monkeypatch):
+    """The database was locked for seconds: nobody else held it for dead, and it goes on."""
+    doubts = [False, True, True]
+    monkeypatch.setattr(lifecycle.worker, "is_in_doubt", lambda: bool(doubts) and doubts.pop(0))
+    use(lifecycle)
+    assert events.only("lazy_started")["run"] == 1
+
+
 def test_what_cannot_be_committed_is_tried_until_it_lands_once(lifecycle, box, events):
     events.troubles = [DatabaseError("locked"), DatabaseError("locked")]
     use(lifecycle)
