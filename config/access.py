@@ -52,7 +52,9 @@ def program(authorization: str) -> Program | AnonymousUser:
     """Who an `Authorization` header names. An empty `DORMOUSE_API_TOKEN` lets no program in."""
     scheme, _, token = authorization.partition(" ")
     expected = settings.DORMOUSE_API_TOKEN
-    known = scheme.lower() == "bearer" and secrets.compare_digest(token.strip().encode(), expected.encode())
+    known = scheme.lower() == "bearer" and secrets.compare_digest(
+        token.strip().encode("latin-1", "replace"), expected.encode()
+    )
     return Program() if known and expected else AnonymousUser()
 
 

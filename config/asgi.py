@@ -14,10 +14,18 @@ django = get_asgi_application()  # sets Django up: the imports below need it
 from config.access import AsgiAccess  # noqa: E402
 from events.consumers import EventStream  # noqa: E402
 from lifecycle.brokenanswers import BreakOff  # noqa: E402
+from lifecycle.pacing import Paced  # noqa: E402
 from lifecycle.supervisor import start_embedded  # noqa: E402
 
-routes: list[Any] = [path("events", AsgiAccess(EventStream.as_asgi())), re_path("", BreakOff(django))]  # type: ignore[arg-type]
-application = ProtocolTypeRouter({"http": URLRouter(routes)})
+routes: list[Any] = [path("events", AsgiAccess(EventStream.as_asgi())), re_path("", BreakOff(Paced(django)))]  # type: ignore[arg-type]
+
+
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Nothing here speaks WebSocket; said without a traceback, for any stranger may ask."""
+    await send({"type": "websocket.close"})
+
+
+application = ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse})
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()

@@ -28,6 +28,9 @@ class About:
 
 EVERYTHING = About()
 
+#: Chunks that readers share are remembered for those who come right after, not for ever.
+MAX_SHARED = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -88,6 +91,8 @@ class Ring:
             return self._join(cursor, about, max_bytes)
         shared = self._joined.get((cursor, max_bytes))
         if shared is None:
+            if len(self._joined) >= MAX_SHARED:
+                self._joined.clear()
             shared = self._joined[cursor, max_bytes] = self._join(cursor, about, max_bytes)
         return shared
 

@@ -141,8 +141,11 @@ async def _ask(client: httpx.AsyncClient, grant: Grant, work: Work) -> httpx.Res
     request = client.build_request("POST", target, content=work.body, headers=work.headers())
     try:
         async with asyncio.timeout(seconds):
-            return await client.send(request, stream=True)
+            response = await client.send(request, stream=True)
     except TimeoutError as error:
         raise AgentTooSlow(name, seconds or 0) from error
     except httpx.HTTPError as error:
         raise AgentBrokeOff(name, reason(error)) from error
+    if response.status_code >= 600:
+        raise AgentBrokeOff(name, f"its answer has the status {response.status_code}, which HTTP does not know")
+    return response

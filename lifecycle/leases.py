@@ -31,7 +31,7 @@ def give_back(lease: Lease, clock: Clock) -> None:
     """Ends the lease, and begins the idle time. Tried until it lands: it would keep its instance awake for ever."""
     while True:
         try:
-            _end([lease], clock)
+            end([lease], clock)
         except DatabaseError as error:
             logger.warning("The lease of %s could not be given back, trying again: %s", lease.instance_id, error)
             clock.sleep(RETRY_SECONDS)
@@ -43,13 +43,13 @@ def end_those_of(workers: Collection[uuid.UUID | None], clock: Clock) -> None:
     """Ends the leases of dead workers; their instances are idle from now on."""
     leases = [lease for lease in Lease.objects.all() if lease.worker in workers]
     if leases:
+        end(leases, clock)
         names = ", ".join(sorted({lease.instance_id for lease in leases}))
         logger.warning("Ended the leases of processes that are gone, on: %s", names)
-        _end(leases, clock)
 
 
-def _end(leases: Collection[Lease], clock: Clock) -> None:
-    """Other states than ready belong to their owner, and have no idle clock."""
+def end(leases: Collection[Lease], clock: Clock) -> None:
+    """Once. Raises DatabaseError. Other states than ready belong to their owner, and have no idle clock."""
     with transaction.atomic():
         names = {lease.instance_id for lease in leases}
         Instance.objects.filter(pk__in=names, state=State.READY).update(last_used=clock.now(), version=F("version") + 1)

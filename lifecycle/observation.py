@@ -47,16 +47,19 @@ class Observer:
         """One list, and an inspection of each instance that differs from its row. Raises EngineUnreachable."""
         doubtful = {self._heard.get() for _ in range(self._heard.qsize())}
         missed_some, self._missed_some = self._missed_some, False
-        rows = {row.name: row for row in Instance.objects.all()}
-        if missed_some:
-            doubtful |= {row.name for row in rows.values() if row.state == State.READY}
         try:
+            rows = {row.name: row for row in Instance.objects.all()}
+            if missed_some:
+                doubtful |= {row.name for row in rows.values() if row.state == State.READY}
             listed = {one.name: one for one in self._engine.instances()}
             self._note_sight("")
             self._compare(rows, listed, doubtful)
         except EngineUnreachable as error:
             self._missed_some = True
             self._note_sight(str(error))
+            raise
+        except Exception:
+            self._missed_some = True  # what was heard is lost with this look
             raise
 
     def _compare(self, rows: dict[str, Instance], listed: dict[str, Listed], doubtful: set[str]) -> None:

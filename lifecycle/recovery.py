@@ -55,7 +55,10 @@ class Recovery:
         self._claims.settle_stopped(row, **more)
 
     def settle_unknown(self, row: Instance, error: EngineUnreachable, began: float) -> None:
-        """A start of ours whose call timed out or lost its connection. Raises StartFailed, where it failed."""
+        """A start of ours whose call timed out or lost its connection.
+
+        Raises StartFailed, where it failed; EngineUnreachable, while nobody can tell.
+        """
         was_asked = error.was_asked  # for the start; what becomes of the questions below says nothing of that
         lost = self._clock.monotonic()
         while was_asked and self._clock.monotonic() - lost < GIVE_UP_SECONDS:
@@ -64,6 +67,8 @@ class Recovery:
             except EngineUnreachable as again:
                 error = again
                 self._clock.sleep(ASK_AGAIN_SECONDS)
+        if was_asked:  # it may run yet: the claim stays, and a sweep settles it when the engine answers
+            raise error
         failure = StartFailed(row.name, Cause.ENGINE_UNREACHABLE, str(error))
         self._claims.settle_failed(row, failure)
         raise failure from error

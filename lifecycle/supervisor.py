@@ -60,6 +60,8 @@ class Supervisor:
                     self._news.set()
             except EngineUnreachable as error:  # which a sweep reports, too
                 logger.debug("%s", error)
+            except Exception:
+                logger.exception("The engine's events could not be read; they are listened to again")
             ended.wait(SWEEP_SECONDS)
 
     def sweep(self) -> None:
@@ -97,19 +99,20 @@ class Supervisor:
 
 def start_embedded() -> None:
     """In a daemon thread of this process; called when config.asgi is imported."""
-    threading.Thread(target=_run_embedded, name="supervisor", daemon=True).start()
+    threading.Thread(target=supervise, args=("web", threading.Event()), name="supervisor", daemon=True).start()
 
 
-def _run_embedded() -> None:
+def supervise(kind: str, ended: threading.Event) -> None:
+    """Until `ended`, in a process of `kind`. Waits for the database, which may come up later, or be migrated later."""
     from lifecycle.assembly import lifecycle
 
-    ended = threading.Event()
-    while True:
+    while not ended.is_set():
         try:
-            supervisor = Supervisor(lifecycle())
+            supervised = lifecycle(kind)
         except DatabaseError as error:  # not migrated yet, or not up yet
             logger.warning("The supervisor waits for the database: %s", error)
             connections.close_all()
             ended.wait(SWEEP_SECONDS)
         else:
-            supervisor.run(ended)
+            Supervisor(supervised).run(ended)
+            supervised.worker.end()

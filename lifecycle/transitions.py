@@ -83,7 +83,7 @@ class Lifecycle:
         self.worker = worker
         self.clock = clock or Clock()
         self.probe = probe
-        self.watch = Watch(self.clock)
+        self.watch = Watch(self.clock, worker)
         self.claims = Claims(worker, self.clock, sink)
         self.recovery = Recovery(engine, self.claims, self.clock, probe)
 
@@ -273,14 +273,15 @@ class Lifecycle:
         assert row.last_used is not None, "it is idle since then"
         idle = self.clock.now() - row.last_used
         with self.claims.at_work(row.name):
-            if self.claims.stop(row, int(idle.total_seconds())):
+            if self.claims.stop(row, max(0, int(idle.total_seconds()))):
                 self.recovery.stop_and_settle(row)
 
     def recover(self, run: Run = at_once) -> None:
         """Settles what dead workers left behind, each claim in `run`, and ends their leases."""
         self._recover(Instance.objects.filter(state__in=[State.STARTING, State.STOPPING]), run)
         dead = self.watch.dead(Lease.objects.values_list("worker", flat=True))
-        leases.end_those_of(dead, self.clock)
+        if not self.worker.is_in_doubt():
+            leases.end_those_of(dead, self.clock)
         self.watch.forget()
 
     def _recover(self, rows: Iterable[Instance], run: Run) -> None:

@@ -1,8 +1,10 @@
 """The API. Errors are problem details; permission is decided before existence."""
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
@@ -14,6 +16,8 @@ from lifecycle.dispatch import AgentBrokeOff, AgentTooSlow, Answer, Work
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, LifecycleError, StartFailed, UnknownInstance
 from lifecycle.models import EngineSight, Instance
 from lifecycle.problems import ProblemResponse, refusal
+
+logger = logging.getLogger(__name__)
 
 SEE = "events.view_eventlog"
 DISPATCH = "lifecycle.dispatch_instance"
@@ -39,7 +43,7 @@ def instance(request: HttpRequest, name: str) -> HttpResponse:
     refused = refusal(request.user, request.user.has_perm(SEE), SEE)
     if refused:
         return refused
-    rows = Instance.objects.filter(pk=name)
+    rows = Instance.objects.filter(pk=name) if _can_be_a_name(name) else []
     if not rows:
         return problem_of(UnknownInstance(name))
     return JsonResponse(status.described(rows, timezone.now())[0])
@@ -53,13 +57,23 @@ async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
     refused = refusal(user, await user.ahas_perm(DISPATCH), DISPATCH) or csrf_problem(request)
     if refused:
         return refused
+    if not _can_be_a_name(name):
+        return problem_of(UnknownInstance(name))
     work = Work(_body(request), request.META.get("CONTENT_TYPE", ""), request.META.get("CONTENT_LENGTH") or None)
-    dispatcher = await assembly.dispatcher()
     try:
+        dispatcher = await assembly.dispatcher()
         answer = await dispatcher.dispatch(name, work)
     except LifecycleError as error:
         return problem_of(error)
+    except DatabaseError as error:
+        logger.error("%s: no dispatch without the database: %s", name, error)
+        return ProblemResponse(503, "The database does not answer.")
     return _response(answer)
+
+
+def _can_be_a_name(name: str) -> bool:
+    """PostgreSQL cannot even be asked for a text with NUL in it."""
+    return "\0" not in name
 
 
 def csrf_problem(request: HttpRequest) -> ProblemResponse | None:

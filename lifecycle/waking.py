@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import DatabaseError, close_old_connections, connections
 
+from lifecycle import leases
 from lifecycle.models import Lease
 from lifecycle.transitions import Grant, Lifecycle
 
@@ -42,7 +43,14 @@ class Waker:
 
     def give_back(self, lease: Lease) -> None:
         """From anywhere, and without waiting."""
-        self._submit(lambda: self._lifecycle.give_back(lease))
+        self._submit(lambda: self._try_to_give_back(lease))
+
+    def _try_to_give_back(self, lease: Lease) -> None:
+        """Where it cannot be done now, it goes on in a daemon thread: a process that ends does not wait for it."""
+        try:
+            leases.end([lease], self._lifecycle.clock)
+        except DatabaseError:
+            threading.Thread(target=self._lifecycle.give_back, args=(lease,), name="give back", daemon=True).start()
 
     def shut_down(self) -> None:
         """Waits for the short work that is under way."""

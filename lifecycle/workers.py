@@ -75,10 +75,16 @@ class ThisWorker:
 
 
 class Watch:
-    """Who is dead, as one observer sees it. It must be asked now and then, for silence takes time to notice."""
+    """Who is dead, as one observer sees it. It must be asked now and then, for silence takes time to notice.
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    The observer itself, `worker`, never is; and as long as it cannot beat or look, nobody's silence counts: it may be
+    the database that is silent.
+    """
+
+    def __init__(self, clock: Clock | None = None, worker: ThisWorker | None = None) -> None:
         self._clock = clock or Clock()
+        self._worker = worker
+        self._asked = 0.0
         self._home = procfs.home()
         #: By worker: its counter, and when that was first seen.
         self._seen: dict[uuid.UUID, tuple[int, float]] = {}
@@ -89,9 +95,10 @@ class Watch:
         asked = set(owners)  # before the workers: one that begins meanwhile is known before it owns anything
         workers = {worker.id: worker for worker in Worker.objects.all()}
         with self._asking:
+            self._check_own_sight()
             alive = {id for id, worker in workers.items() if self._is_alive(worker)}
             self._seen = {id: seen for id, seen in self._seen.items() if id in workers}
-        return asked - alive
+        return asked - alive - ({self._worker.id} if self._worker else set())
 
     def forget(self) -> None:
         """Deletes the rows of those who cannot come back. What they hold is settled all the same."""
@@ -101,6 +108,13 @@ class Watch:
             gone += [id for id, (_, since) in self._seen.items() if now - since > FORGET_SECONDS]
         if gone:
             Worker.objects.filter(id__in=gone).delete()
+
+    def _check_own_sight(self) -> None:
+        now = self._clock.monotonic()
+        was_away = now - self._asked > SILENT_SECONDS
+        self._asked = now
+        if was_away or (self._worker and self._worker.is_in_doubt()):
+            self._seen.clear()
 
     def _is_alive(self, worker: Worker) -> bool:
         now = self._clock.monotonic()

@@ -6,7 +6,7 @@ A settings module, because pytest-django imports the settings before it looks at
 import os
 
 KEPT = ("DORMOUSE_TEST_", "DORMOUSE_REQUIRE", "DORMOUSE_LONG")
-for name in [name for name in os.environ if name.startswith(("DORMOUSE_", "DJANGO_")) or name == "DATABASE_URL"]:
+for name in [name for name in os.environ if name.startswith(("DORMOUSE_", "DJANGO_", "DATABASE_URL"))]:
     if not name.startswith(KEPT):
         del os.environ[name]
 os.environ |= {

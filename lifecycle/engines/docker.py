@@ -31,6 +31,8 @@ ACT_SECONDS = 60
 CHANGES = ("create", "start", "die", "pause", "unpause", "rename", "destroy", "update")
 #: What Docker allows as a name.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+#: What a row has room for. Whoever gave a container a longer one did not mean it for people.
+MAX_NAME = 255
 NEVER = "0001-01-01T00:00:00Z"
 FREE_PORT = "stop what holds it, or publish another"
 PORT_TAKEN = ("address already in use", "port is already allocated")
@@ -66,10 +68,11 @@ class DockerEngine(Engine):
                 labels=container["Labels"],
             )
             for container in found
+            if len(_name(container["Names"])) <= MAX_NAME
         ]
 
     def inspect(self, name: str) -> Sighting:
-        if not NAME.fullmatch(name):
+        if not NAME.fullmatch(name) or len(name) > MAX_NAME:
             raise Missing(name)
         with self._client() as api, _missing(name):
             container = api.inspect_container(name)

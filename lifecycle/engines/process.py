@@ -34,6 +34,8 @@ LAUNCHER = 'read -r stat 2> /dev/null < /proc/$$/stat || stat=$$; echo "$stat" >
 POLL_SECONDS = 0.02
 KILL_SECONDS = 10
 REAP_SECONDS = 1
+#: As a file's name has room for, with its ending; a character beyond ASCII takes up to twelve.
+MAX_NAME = 200
 TAIL_BYTES = 64 * 1024
 #: Variables that are Dormouse's own.
 OURS = ("DORMOUSE_", "DJANGO_", "DATABASE_URL")
@@ -51,7 +53,7 @@ class ProcessEngine(Engine):
 
     def instances(self) -> list[Listed]:
         return [
-            Listed(name, id=name, running=self._file(name).is_locked(), labels=_labels(table))
+            Listed(name, id=name, running=self._file(name).is_locked(), labels=_read_as(table))
             for name, table in self._agents().items()
         ]
 
@@ -153,6 +155,9 @@ class ProcessEngine(Engine):
         strays = sorted(name for name, table in agents.items() if not isinstance(table, dict))
         if strays:
             raise self._unreadable(f"{', '.join(strays)} stands outside the table of an instance")
+        long = [name for name in agents if len(quote(name, safe="")) > MAX_NAME]
+        if long:
+            raise self._unreadable(f"the name {long[0][:40]}… is too long")
         return agents
 
     def _unreadable(self, why: object) -> EngineUnreachable:
@@ -175,6 +180,11 @@ class ProcessEngine(Engine):
     def _file(self, name: str) -> RunFile:
         self._run_dir.mkdir(parents=True, exist_ok=True)
         return RunFile(self._run_dir, quote(name, safe=""))
+
+
+def _read_as(table: Mapping[str, Any]) -> dict[str, str]:
+    """All that an observer reads anew when it changes: the labels, and the command that may be in error as well."""
+    return _labels(table) | {"command": str(table.get("command", ""))}
 
 
 def _labels(table: Mapping[str, Any]) -> dict[str, str]:

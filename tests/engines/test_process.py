@@ -183,3 +183,16 @@ def test_a_process_that_cannot_be_made_is_rejected(rig, engine):
     name = rig.add_command(shell("echo " + "x" * 200_000))  # one argument of more than 128 KiB
     with pytest.raises(StartRejected, match="Argument list too long"):
         engine.start(name)
+
+
+def test_a_mended_command_is_listed_as_another(rig, engine):
+    name = rig.add_command('""')
+    before = next(one.labels for one in engine.instances() if one.name == name)
+    rig.agents_file.write_text(rig.agents_file.read_text().replace('command = ""', f"command = {SLEEPS}"))
+    assert next(one.labels for one in engine.instances() if one.name == name) != before
+
+
+def test_a_name_that_no_file_can_have_is_told(rig, engine):
+    rig.agents_file.write_text(f'["{"審" * 40}"]\ncommand = "sleep 1"\n')
+    with pytest.raises(EngineUnreachable, match="is too long"):
+        engine.instances()

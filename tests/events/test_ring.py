@@ -1,6 +1,6 @@
 import pytest
 
-from events.ring import EVERYTHING, About, Entry, Ring
+from events.ring import EVERYTHING, MAX_SHARED, About, Entry, Ring
 
 
 def entries(*ids, type="a.b", instance="x"):
@@ -75,3 +75,11 @@ def test_a_filtered_reader_moves_past_what_it_does_not_see(about, body):
     ring.append(entries(5, type="e.f", instance="w"))
     chunk = ring.take(0, about, 1000)
     assert (chunk.body, chunk.cursor) == (body, 5)
+
+
+def test_what_readers_share_is_not_kept_for_ever():
+    ring = Ring(0, 1_000_000)
+    ring.append([Entry(id, "a.b", "", b"x") for id in range(1, 501)])
+    for cursor in range(500):
+        ring.take(cursor, EVERYTHING, 1000)
+    assert len(ring._joined) <= MAX_SHARED

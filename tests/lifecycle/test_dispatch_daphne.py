@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import httpx
 import pytest
@@ -27,6 +28,13 @@ class Agent(BaseHTTPRequestHandler):
     def do_POST(self):
         work = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.send_response(200)
+        if work == "a hundred megabytes":
+            self.send_header("Content-Length", "100000000")
+            self.end_headers()
+            for part in range(1, 101):
+                self.wfile.write(b"x" * 1_000_000)
+                pathlib.Path("written").write_text(str(part))
+            return
         if work == "break off a length":
             self.send_header("Content-Length", "1000")
         else:
@@ -102,3 +110,22 @@ def test_a_caller_that_hangs_up_ends_the_connection_to_the_agent_and_the_lease(s
     wait_for((tmp_path / "hung-up").exists)
     wait_for(lambda: not Lease.objects.exists())
     assert "Traceback" not in server.log.read_text()
+
+
+def test_an_answer_goes_no_faster_than_its_caller_reads(server, tmp_path):
+    written = tmp_path / "written"
+    with httpx.stream(
+        "POST",
+        f"{server.url}/api/instances/{NAME}/dispatch",
+        headers=server.bearer,
+        content="a hundred megabytes",
+        timeout=60,
+    ) as answer:
+        parts = answer.iter_raw(1000)
+        read = len(next(parts))
+        before = ""
+        while before != (before := wait_for(written.read_text)):
+            time.sleep(2)
+        assert int(before) < 50  # megabytes; the rest stays with the agent
+        read += sum(map(len, parts))
+    assert read == 100_000_000

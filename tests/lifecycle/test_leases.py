@@ -59,14 +59,14 @@ def test_the_end_of_a_lease_leaves_others_states_alone(ready, clock):
 def test_a_lease_is_given_back_until_that_lands(ready, clock, monkeypatch):
     lease = leases.take(ready, WORKER, clock)
     troubles = [DatabaseError("locked"), DatabaseError("locked")]
-    end = leases._end
+    end = leases.end
 
     def ending(*args):
         if troubles:
             raise troubles.pop()
         end(*args)
 
-    monkeypatch.setattr(leases, "_end", ending)
+    monkeypatch.setattr(leases, "end", ending)
     leases.give_back(lease, clock)
     assert not Lease.objects.exists()
 

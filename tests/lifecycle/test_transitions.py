@@ -308,13 +308,28 @@ def test_an_engine_that_is_lost_while_probing_is_asked_until_it_answers(lifecycl
     assert events.types == ["lazy_started"]
 
 
-def test_a_lost_start_is_given_up_when_the_engine_stays_away(lifecycle, engine, box, clock, events):
+def test_a_lost_start_stays_a_claim_while_nobody_can_tell_and_is_told_as_it_was(lifecycle, engine, box, events):
     gone = raising(EngineUnreachable("connection refused", was_asked=False))
-    engine.after["start"] = [raising(EngineUnreachable("timed out")), *[gone] * 9]
+    engine.after["start"] = [raising(EngineUnreachable("timed out"))]
     engine.before["start"] = [lambda: engine.before["inspect"].extend([gone] * 1000)]
-    with pytest.raises(StartFailed):
+    with pytest.raises(EngineUnreachable):
         use(lifecycle)
-    assert events.only("lazy_start_failed")["cause"] == "engine_unreachable"
+    assert events == []
+    engine.before["inspect"].clear()
+    lifecycle.recover()
+    assert events.types == ["lazy_started"]
+
+
+def test_one_that_cannot_beat_ends_nobodys_leases(lifecycle, engine, box, clock, events):
+    with lifecycle.use(NAME):
+        clock.listeners.clear()  # the database is locked: there is no beat
+        for _ in range(60):
+            clock.go(1)
+            lifecycle.recover()
+        lifecycle.worker.beat()
+        lifecycle.recover()
+        lifecycle.stop_idle()
+    assert events.types == ["lazy_started"]
 
 
 # Found running, found dead

@@ -39,7 +39,8 @@ class Command(BaseCommand):
         household = Household(settings.VAR_DIR / "demo")
         household.stop_agents()
         household.write_agents()
-        environment = os.environ | household.environment()
+        own = household.environment()  # nothing of the operator's own database and token, also not from a file
+        environment = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in own} | own
         self._prepare(household, environment)
         server = _serve(port, environment)
         self.stdout.write(f"The Agents page is on http://127.0.0.1:{port}/agents/. Quit with Ctrl-C.")

@@ -7,10 +7,10 @@ import signal
 import threading
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from lifecycle import assembly
-from lifecycle.supervisor import Supervisor
+from lifecycle.supervisor import supervise
 
 
 class Command(BaseCommand):
@@ -20,7 +20,5 @@ class Command(BaseCommand):
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())
-        lifecycle = assembly.lifecycle("supervise")
-        self.stdout.write(f"Supervising the {lifecycle.engine.name} engine. Quit with Ctrl-C.")
-        Supervisor(lifecycle).run(ended)
-        lifecycle.worker.end()
+        self.stdout.write(f"Supervising the {settings.DORMOUSE_ENGINE} engine. Quit with Ctrl-C.")
+        supervise("supervise", ended)

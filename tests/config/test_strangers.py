@@ -1,0 +1,39 @@
+"""What anybody can send, and what they get for it."""
+
+import httpx
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client
+
+from config.access import Program, program
+
+WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def test_a_websocket_is_refused_without_a_traceback(serve):
+    server = serve()
+    assert httpx.get(f"{server.url}/anything", headers=WEBSOCKET).status_code == 403
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_name_with_nul_was_never_heard_of(db):
+    answer = Client().get("/api/instances/a%00b", headers={"Authorization": "Bearer the-tests-token"})
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_health_is_told_without_tls_and_nothing_else_is(db, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    assert Client().get("/healthz").status_code == 200
+    assert Client().get("/agents/").status_code == 301
+
+
+@pytest.mark.parametrize(("sent", "known"), [("tökén", True), ("token", False)])
+def test_a_token_may_have_any_character(settings, sent, known):
+    settings.DORMOUSE_API_TOKEN = "tökén"
+    as_received = f"Bearer {sent}".encode().decode("latin-1")
+    assert isinstance(program(as_received), Program if known else AnonymousUser)
