@@ -90,7 +90,8 @@ class Recovery:
 
     def _settle_start(self, row: Instance, began: float | None = None, **more: Any) -> None:
         try:
-            started = Started(self._seen_ready(row), self._latency_ms(row, began), {})
+            interrupted = "Dormouse" if began is None else "the engine"
+            started = Started(self._seen_ready(row, interrupted), self._latency_ms(row, began), {})
         except StartFailed as failure:
             self._claims.settle_failed(row, failure, **more)
             if began is not None:
@@ -98,7 +99,7 @@ class Recovery:
         else:
             self._claims.settle_started(row, started, **more)
 
-    def _seen_ready(self, row: Instance) -> Sighting:
+    def _seen_ready(self, row: Instance, interrupted: str) -> Sighting:
         """The start is ours only where the incarnation has changed. Raises StartFailed."""
         try:
             seen = self._engine.inspect(row.name)
@@ -106,12 +107,14 @@ class Recovery:
                 self._clock.sleep(SECOND_LOOK_SECONDS)
                 seen = self._engine.inspect(row.name)
         except Missing:
-            raise _interrupted(row, "Dormouse was interrupted, and the engine does not have it any more") from None
+            raise _interrupted(
+                row, f"{interrupted} was interrupted, and the engine does not have it any more"
+            ) from None
         if seen.incarnation == row.incarnation:
-            raise _interrupted(row, "Dormouse was interrupted before the engine began; the next dispatch tries again")
+            raise _interrupted(row, f"{interrupted} was interrupted before the start; the next dispatch tries again")
         if not seen.running:
             over = readiness.ended(self._engine, seen)
-            raise replace(over, cause=Cause.INTERRUPTED, error=f"Dormouse was interrupted, and it {over.error}")
+            raise replace(over, cause=Cause.INTERRUPTED, error=f"{interrupted} was interrupted, and it {over.error}")
         return self.ready_or_stopped(row)
 
     def _latency_ms(self, row: Instance, began: float | None) -> int:

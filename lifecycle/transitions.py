@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from django.db import DatabaseError, connections
+
 from lifecycle import leases, readiness, signals
 from lifecycle.claims import Claims, Sink, Started
 from lifecycle.clock import Clock
@@ -283,6 +285,17 @@ class Lifecycle:
         if not self.worker.is_in_doubt():
             leases.end_those_of(dead, self.clock)
         self.watch.forget()
+
+    def settle_own(self, name: str) -> bool:
+        """Settles a claim of this worker that an error left behind. False: it cannot be settled yet."""
+        try:
+            own = Instance.objects.filter(pk=name, owner=self.worker.id)
+            self._recover(own, unless_lost)
+            return not any(self.claims.is_abandoned(row) for row in own.all())
+        except (DatabaseError, EngineUnreachable) as error:
+            logger.warning("%s: what an error left behind is settled later: %s", name, error)
+            connections.close_all()
+            return False
 
     def _recover(self, rows: Iterable[Instance], run: Run) -> None:
         claims = list(rows)

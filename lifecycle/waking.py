@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 #: Threads for short work: a row, an inspection, a lease.
 SHORT_WORK_THREADS = 16
+SETTLE_AGAIN_SECONDS = 5
 
 
 class Waker:
@@ -78,8 +79,17 @@ class Waker:
                 del self._runs[name]
         if error:
             run.set_exception(error)
+            self._settle(name)
         else:
             run.set_result(None)
+
+    def _settle(self, name: str) -> None:
+        """What an unforeseen error left claimed: this process lives, so nobody else would."""
+        try:
+            while not self._lifecycle.settle_own(name):
+                self._lifecycle.clock.sleep(SETTLE_AGAIN_SECONDS)
+        finally:
+            connections.close_all()
 
     async def _take(self, name: str) -> Grant | None:
         taken = self._submit(lambda: self._lifecycle.take(name))

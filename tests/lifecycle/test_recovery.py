@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from lifecycle.exceptions import EngineUnreachable
+from lifecycle.exceptions import EngineUnreachable, StartFailed
 from lifecycle.models import Lease, State
 from lifecycle.recovery import SECOND_LOOK_SECONDS
 from tests.lifecycle.conftest import NAME, make_row, row
@@ -33,7 +33,7 @@ def test_a_start_that_was_never_asked_for_is_interrupted(lifecycle, engine, star
     assert events.only("lazy_start_failed") == {
         "instance": NAME,
         "run": 7,
-        "error": "Dormouse was interrupted before the engine began; the next dispatch tries again",
+        "error": "Dormouse was interrupted before the start; the next dispatch tries again",
         "cause": "interrupted",
         "recovered": True,
     }
@@ -90,6 +90,14 @@ def test_a_start_that_is_over_is_interrupted_with_its_exit_code(lifecycle, box, 
     assert (failed["cause"], failed["exit_code"]) == ("interrupted", 3)
     assert failed["error"] == "Dormouse was interrupted, and it exited with code 3 before it was ready"
     assert failed["log_tail"] == "this is run 2\n"
+
+
+def test_a_start_whose_engine_was_lost_says_that_the_engine_was_interrupted(lifecycle, engine, box, events):
+    box.program = Program.FAILS
+    engine.after["start"] = [raising(EngineUnreachable("the connection was lost"))]
+    with pytest.raises(StartFailed, match="failed to start: the engine was interrupted, and it exited with code 3"):
+        lifecycle.wake(NAME)
+    assert events.only("lazy_start_failed")["cause"] == "interrupted"
 
 
 def test_a_start_of_what_is_gone_is_interrupted(lifecycle, engine, starting, events):

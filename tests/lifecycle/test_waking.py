@@ -148,6 +148,20 @@ def test_an_error_is_raised_as_it_is(waker, engine):
         run(use(waker))
 
 
+def test_what_an_unforeseen_error_left_claimed_is_settled_without_another_dispatch(waker, engine, box, events):
+    """By its own process, for that lives; it need not have a supervisor."""
+
+    def goes_wrong():
+        box.begin()
+        raise ZeroDivisionError
+
+    engine.before["start"] = [goes_wrong]
+    with pytest.raises(ZeroDivisionError):
+        run(use(waker))
+    wait_for(lambda: events.types == ["lazy_started"])
+    assert (row().state, row().owner) == ("ready", None)
+
+
 def test_who_comes_after_a_failure_makes_a_new_run(waker, engine):
     engine.boxes[NAME].program = Program.MISSING
     for _ in range(2):
