@@ -82,7 +82,8 @@ let reader;
 
 function hear(news) {
   isOver = news.over;
-  reader ??= import("./reader.js"); // it can wait until the stream is there
+  // It can wait until the stream is there; where the server goes away just then, for the next word from it.
+  reader ??= import("./reader.js").catch(() => (reader = undefined));
   if (news.phase === "live" && (news.reset || news.cursor > cursor)) catchUp();
 }
 
