@@ -61,8 +61,9 @@ def dispatch_somewhere(servers, name):
             return answer.json()["cause"] if answer.status_code == 503 else str(answer.status_code)
 
 
-def everything_sleeps():
-    return not Instance.objects.exclude(state=State.ASLEEP).exists() and not Lease.objects.exists()
+def everything_sleeps(names):
+    asleep = Instance.objects.filter(name__in=names, state=State.ASLEEP)
+    return asleep.count() == len(names) and not Lease.objects.exists()
 
 
 def test_both_logs_agree_one_to_one_after_the_churn(servers, containers, engine_log):
@@ -83,7 +84,7 @@ def test_both_logs_agree_one_to_one_after_the_churn(servers, containers, engine_
             list(callers.map(churn, names))
     finally:
         killer.end()
-    wait_for(everything_sleeps, SETTLED_SECONDS, "everything to sleep")
+    wait_for(lambda: everything_sleeps(names), SETTLED_SECONDS, "everything to sleep")
     told = [one for name in names for one in told_by_dormouse(name)]
     kinds = Counter(f"{one.what}{' recovered' * one.data.get('recovered', False)}" for one in told)
     print(f"{killer.killed} kills; answers {dict(answers)}; events {dict(kinds)}")
