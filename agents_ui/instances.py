@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from lifecycle import status
 from lifecycle.models import EngineSight, Instance, State
 
 #: The supervisor looks every few seconds; when it has not for this long, it is not running.
@@ -41,8 +42,7 @@ class Card:
     @property
     def sleeps_at(self) -> datetime | None:
         """When it will be put to sleep if no work comes; None: not, as things are."""
-        timeout, last_used = self.instance.idle_timeout, self.instance.last_used
-        return last_used + timeout if self.is_idle and timeout and last_used else None
+        return status.sleeps_at(self.instance, bool(self.leases))
 
     @property
     def is_due(self) -> bool:

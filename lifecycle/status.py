@@ -10,7 +10,7 @@ from lifecycle.models import Instance, Lease, State
 
 def sleeps_at(row: Instance, is_leased: bool) -> datetime | None:
     """When it will be put to sleep, unless work comes; None: not by time."""
-    if row.state != State.READY or is_leased or row.last_used is None or row.idle_timeout is None:
+    if row.state != State.READY or is_leased or row.last_used is None or not row.idle_timeout:
         return None
     return row.last_used + row.idle_timeout
 
