@@ -12,12 +12,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up: the imports below need it
 
 from config.access import AsgiAccess  # noqa: E402
+from config.pacing import Paced  # noqa: E402
 from events.consumers import EventStream  # noqa: E402
 from lifecycle.brokenanswers import BreakOff  # noqa: E402
-from lifecycle.pacing import Paced  # noqa: E402
 from lifecycle.supervisor import start_embedded  # noqa: E402
 
-routes: list[Any] = [path("events", AsgiAccess(EventStream.as_asgi())), re_path("", BreakOff(Paced(django)))]  # type: ignore[arg-type]
+routes: list[Any] = [
+    path("events", Paced(AsgiAccess(EventStream.as_asgi()))),  # type: ignore[arg-type]
+    re_path("", BreakOff(Paced(django))),  # type: ignore[arg-type]
+]
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:

@@ -85,8 +85,7 @@ class EventStream(AsyncHttpConsumer):
         except asyncio.CancelledError:  # the server is going down
             await self.stop()
             if self.reader and self.reader.opened:
-                await self.reader.say_goodbye("shutdown")
-                await self.send_body(b"")
+                await self.send_body(self.reader.goodbye("shutdown"))
             raise
         finally:
             await self.stop()
@@ -136,8 +135,8 @@ class EventStream(AsyncHttpConsumer):
                 await join(tail)
                 self.reader = Reader(tail, about, self.send_more, self.may_read, self.limits)
                 await self.send_headers(headers=HEADERS)
-                await self.reader.run(cursor)
-        await self.send_body(b"")
+                reason = await self.reader.run(cursor)
+        await self.send_body(self.reader.goodbye(reason))  # in one with the end, which waits for no slow reader
 
     async def send_more(self, body: bytes) -> None:
         await self.send_body(body, more_body=True)

@@ -27,7 +27,10 @@ class Limits:
 
 
 class Reader:
-    """Sends what follows a cursor through `send`, until a limit is reached or `may_read` says no."""
+    """Sends what follows a cursor through `send`, until a limit is reached or `may_read` says no.
+
+    `send` may wait for a reader that is slow; it either sends, or is cancelled and has sent nothing.
+    """
 
     def __init__(
         self,
@@ -49,17 +52,20 @@ class Reader:
         self._ask_at = self._now() + limits.access_seconds
         self._quiet_until = self._now()
 
-    async def run(self, requested: int | str | None) -> None:
-        """From `requested` (see `Tail.locate`) to the end of the connection, with a goodbye."""
+    async def run(self, requested: int | str | None) -> str:
+        """From `requested` (see `Tail.locate`) to the end of the connection. Returns why it ends: limit or access."""
         await self._open(requested)
-        reason = None
-        while reason is None:
-            reason = await self._reason_to_end() or await self._step()
-        await self.say_goodbye(reason)
+        try:
+            async with asyncio.timeout_at(self._ends_at):  # also for one that does not read
+                while True:
+                    if reason := await self._reason_to_end() or await self._step():
+                        return reason
+        except TimeoutError:
+            return "limit"
 
-    async def say_goodbye(self, reason: str) -> None:
-        """`reason` is one of limit, access, shutdown."""
-        await self._write(encode_own("stream-end", self.cursor, cursor=self.cursor, reason=reason))
+    def goodbye(self, reason: str) -> bytes:
+        """The last of the stream; `reason` is one of limit, access, shutdown."""
+        return encode_own("stream-end", self.cursor, cursor=self.cursor, reason=reason)
 
     async def _open(self, requested: int | str | None) -> None:
         lost = None
@@ -69,21 +75,19 @@ class Reader:
             lost, self.cursor = error, error.cursor
         retry = f"retry: {self.limits.retry_ms}\n".encode()
         self.opened = True
-        await self._write(retry + encode_own("stream-open", self.cursor))
+        await self._write(retry + encode_own("stream-open", self.cursor), self.cursor)
         if lost:
             await self._reset(lost)
 
     async def _reset(self, lost: CursorLost) -> None:
-        self.cursor = lost.cursor
         place = {"requested": lost.requested, "oldest": lost.oldest, "latest": lost.latest}
-        await self._write(encode_own("stream-reset", self.cursor, **place))
+        await self._write(encode_own("stream-reset", lost.cursor, **place), lost.cursor)
 
     async def _reason_to_end(self) -> str | None:
-        now = self._now()
-        if now >= self._ends_at or self._sent_bytes >= self.limits.max_bytes:
+        if self._sent_bytes >= self.limits.max_bytes:
             return "limit"
-        if now >= self._ask_at:
-            self._ask_at = now + self.limits.access_seconds
+        if self._now() >= self._ask_at:
+            self._ask_at = self._now() + self.limits.access_seconds
             return None if await self._may_read() else "access"
         return None
 
@@ -99,20 +103,22 @@ class Reader:
             if self._sent_events and len(chunk.body) > room:
                 return "limit"
             self._sent_events = True
-            await self._write(chunk.body)
+            await self._write(chunk.body, chunk.cursor)
         self.cursor = max(self.cursor, chunk.cursor)
         await self._wait()
         return None
 
     async def _wait(self) -> None:
         """Until there is more, or the time has come for something else; says so after a long silence."""
-        at = min(self._quiet_until, self._ask_at, self._ends_at)
+        at = min(self._quiet_until, self._ask_at)
         await self.tail.wait(self.cursor, at - self._now())
         if self._now() >= self._quiet_until:
-            await self._write(encode_own("keep-alive", self.cursor))
+            await self._write(encode_own("keep-alive", self.cursor), self.cursor)
 
-    async def _write(self, body: bytes) -> None:
+    async def _write(self, body: bytes, cursor: int) -> None:
+        """Sends `body`, after which the reader is at `cursor`."""
         await self._send(body)
+        self.cursor = cursor
         self._sent_bytes += len(body)
         self._quiet_until = self._now() + self.limits.keep_alive_seconds
-        await asyncio.sleep(0)  # sending to daphne never waits, and the others want their turn
+        await asyncio.sleep(0)  # most sending does not wait, and the others want their turn

@@ -75,6 +75,30 @@ def test_a_connection_lives_only_so_long():
     listening(scenario, limits=Limits(lifetime_seconds=0.02))
 
 
+class Stalling(Listener):
+    """Takes the opening and one event, and then no more; only the end of a response does not wait for that."""
+
+    async def _send(self, message):
+        if message.get("more_body") and b"event: a.b" in self.body:
+            await asyncio.Event().wait()
+        await super()._send(message)
+
+
+def test_one_that_does_not_read_is_said_goodbye_in_time_and_told_where_to_go_on(monkeypatch):
+    monkeypatch.setattr(readers, "CHUNK_BYTES", 100)
+    made = [record("a.b").id for _ in range(5)]
+
+    async def run():
+        async with Stalling(f"?after={made[0] - 1}", limits=Limits(lifetime_seconds=0.5)) as listener:
+            _, event, goodbye = await listener.take(3)
+            await listener.closed()
+        assert event.id == str(made[0])
+        assert (goodbye.event, goodbye.json()) == ("stream-end", {"cursor": made[0], "reason": "limit"})
+        assert EventStream.places.taken == 0
+
+    asyncio.run(run())
+
+
 def test_a_connection_sends_only_so_much_and_names_where_to_go_on():
     made = [record("a.b", data={"text": "x" * 100}).id for _ in range(20)]
 

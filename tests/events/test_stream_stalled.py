@@ -16,7 +16,8 @@ from tests.servers import DEADLINE_SECONDS, wait_for
 STALLED = 50 if os.environ.get("DORMOUSE_LONG") else 8
 EVENTS = 330
 TEXT = "x" * 62_000  # all of them 20 MB
-MOST_BYTES = 5_000_000
+#: The contract allows 5 MB. What is held for one is its last chunk, and 64 KiB of the transport's.
+MOST_BYTES = 1_000_000
 #: The ring, and what is made of it, whoever reads.
 SHARED_BYTES = 2 * 8 * 1024 * 1024
 

@@ -1,7 +1,8 @@
 """Answers no faster than their caller reads them.
 
 Daphne's `send` never waits: of an agent's long answer to a slow caller it would keep all in memory (378 MB of 300 MB
-that nobody read). Twisted tells a producer when its socket is full, so each answer becomes one.
+that nobody read), and of a stream each reader's share until that is used up, while the others wait. Twisted tells a
+producer when its socket is full, so each answer becomes one.
 """
 
 import asyncio
@@ -31,15 +32,24 @@ class Producer:
         self._is_registered = False
 
     async def send(self, message: dict[str, Any]) -> None:
-        if self._is_registered and not message.get("more_body"):
-            self._is_registered = False
-            if self._protocol.channel is not None:  # else the caller has hung up meanwhile
-                self._protocol.unregisterProducer()
+        """Waits before a message, not after it: whoever is cancelled here has sent nothing. The last never waits."""
+        if message.get("more_body"):
+            await self._may_go_on.wait()
+            self._register()
+        else:
+            self._unregister()
         await self._send(message)
-        if message.get("more_body") and not self._is_registered and self._protocol.channel is not None:
+
+    def _register(self) -> None:
+        if not self._is_registered and self._protocol.channel is not None:  # else the caller has hung up meanwhile
             self._is_registered = True
             self._protocol.registerProducer(self, True)
-        await self._may_go_on.wait()
+
+    def _unregister(self) -> None:
+        if self._is_registered:
+            self._is_registered = False
+            if self._protocol.channel is not None:
+                self._protocol.unregisterProducer()
 
     def pauseProducing(self) -> None:  # noqa: N802  # Twisted's name
         self._may_go_on.clear()
