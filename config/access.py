@@ -78,12 +78,12 @@ class BearerTokenMiddleware(MiddlewareMixin):
         request._dont_enforce_csrf_checks = isinstance(user, Program)  # type: ignore[attr-defined]
 
 
-def who(request: HttpRequest) -> Any:
-    """Who sent `request`, read afresh from the header or the session; for requests that outlive a login."""
-    authorization = request.headers.get("Authorization")
+def who(authorization: str | None, session_key: str | None) -> Any:
+    """Whose header or session that is, read afresh; for streams, which outlive a login."""
     if authorization is not None:
         return program(authorization)
-    request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
     return auth.get_user(request)
 
 
@@ -109,11 +109,15 @@ class AsgiAccess:
             await answer(HttpResponse(status=301, headers={"Location": location}), send)
             return
 
+        authorization = request.headers.get("Authorization")
+        session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+
         def has_perm(permission: str) -> tuple[Any, bool]:
-            user = who(request)
+            user = who(authorization, session_key)
             return (user if user.is_authenticated else None), user.has_perm(permission)
 
         scope |= {"request": request, "has_perm": database_sync_to_async(has_perm)}
+        del request  # the app lets go of it, too, when it is read: thousands of streams would keep theirs
         await self.app(scope, receive, send)
 
 

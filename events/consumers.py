@@ -123,20 +123,24 @@ class EventStream(AsyncHttpConsumer):
                 await self.refuse(ProblemResponse(500, "The stream could not begin."))
 
     async def stream(self) -> None:
-        request: HttpRequest = self.context["request"]
-        if request.method != "GET":
-            raise Refused(method_not_allowed())
-        user, permitted = await self.context["has_perm"](PERMISSION)
-        if response := refusal(user, permitted, PERMISSION):
-            raise Refused(response)
-        cursor, about = asked(request)
-        with self.places.hold(user.pk):
+        person, cursor, about = await self.admitted()
+        with self.places.hold(person):
             async with follow() as tail:
                 await join(tail)
                 self.reader = Reader(tail, about, self.send_more, self.may_read, self.limits)
                 await self.send_headers(headers=HEADERS)
                 reason = await self.reader.run(cursor)
         await self.send_body(self.reader.goodbye(reason))  # in one with the end, which waits for no slow reader
+
+    async def admitted(self) -> tuple[Any, int | str | None, About]:
+        """Who reads (None: a program), from where on, and what. Raises Refused."""
+        request: HttpRequest = self.context.pop("request")
+        if request.method != "GET":
+            raise Refused(method_not_allowed())
+        user, permitted = await self.context["has_perm"](PERMISSION)
+        if response := refusal(user, permitted, PERMISSION):
+            raise Refused(response)
+        return user.pk, *asked(request)
 
     async def send_more(self, body: bytes) -> None:
         await self.send_body(body, more_body=True)
