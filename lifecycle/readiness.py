@@ -1,6 +1,6 @@
 """The probes: whether an instance is ready, asked of the agent itself.
 
-An attempt lasts at most ATTEMPT_SECONDS, and the next begins PAUSE_SECONDS after a failed one. Each failed one also
+An attempt lasts at most ATTEMPT_SECONDS, and the next begins a `pause` after a failed one. Each failed one also
 inspects, so that an exit is seen at once. Source of the manners of Docker's proxy: it accepts a connection to a
 published port with nothing behind it, and closes it within a millisecond.
 """
@@ -20,7 +20,9 @@ from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, 
 from lifecycle.labels import Labels
 
 ATTEMPT_SECONDS = 1
-PAUSE_SECONDS = 0.04
+#: Between two attempts: at first, and after LONG_SECONDS. Ready is seen late by up to a pause and an attempt.
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.02, 0.04
+LONG_SECONDS = 30
 #: A connection that lasts so long, twice running, has somebody behind it.
 TCP_HOLD_SECONDS = 0.05
 
@@ -61,14 +63,20 @@ def wait_until_ready(engine: Engine, name: str, clock: Clock, ask: Probe = probe
         if why_not is None:
             return seen
         timeout = labels.start_timeout.total_seconds()
-        if clock.monotonic() - began >= timeout:
+        waited = clock.monotonic() - began
+        if waited >= timeout:
             raise StartFailed(
                 name,
                 Cause.NOT_READY,
                 f"was not ready within {timeout:g} s: {why_not}",
                 log_tail=output(engine, seen, mark),
             )
-        clock.sleep(PAUSE_SECONDS)
+        clock.sleep(pause(waited))
+
+
+def pause(waited: float) -> float:
+    """In seconds; longer for one that has been waited for so long, for an attempt costs some 3 ms of a processor."""
+    return FIRST_PAUSE_SECONDS + (LAST_PAUSE_SECONDS - FIRST_PAUSE_SECONDS) * min(1, waited / LONG_SECONDS)
 
 
 def ended(engine: Engine, seen: Sighting, mark: str = "") -> StartFailed:
