@@ -33,7 +33,7 @@ check: .venv/dev.stamp
 		$(VENV)/python manage.py check --deploy --fail-level WARNING
 
 # With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST, cold starts too. ARGS="--help" explains.
-bench: .venv/run.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp)
+bench: .venv/dev.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp)
 	@$(VENV)/python -m tests.benchmarks $(ARGS)
 
 pictures: .venv/dev.stamp

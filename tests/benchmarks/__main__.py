@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.benchmarks.report import Section, machine
 from tests.servers import PROJECT
 
-SECTIONS = ["stream", "across", "stalled", "appends", "rows", "cold-start"]
+SECTIONS = ["stream", "across", "stalled", "appends", "rows", "cold-start", "page"]
 PAGE = PROJECT / "docs" / "benchmarks.md"
 HEAD = """\
 # Benchmarks

@@ -10,12 +10,17 @@ django.setup()
 
 from events.log import record  # noqa: E402
 from tests.benchmarks.marks import data  # noqa: E402
+from tests.benchmarks.rows import lifelike_event  # noqa: E402
 
 
-def publish(first: int, count: int, filler_bytes: int, pause_seconds: float) -> list[int]:
+def publish(first: int, count: int, filler_bytes: int, pause_seconds: float, lifelike: bool) -> list[int]:
     returned = []
     for number in range(first, first + count):
-        record("bench.mark", data=data(number, filler_bytes))
+        if lifelike:
+            type, instance, said = lifelike_event(number)
+            record(type, instance=instance, data=said)
+        else:
+            record("bench.mark", data=data(number, filler_bytes))
         returned.append(time.monotonic_ns())
         if pause_seconds:
             time.sleep(pause_seconds)

@@ -29,7 +29,7 @@ DAYS = 90
 INSTANCES = 4
 #: As they follow one another. `agent-0` never deploys: see the last rows of the table.
 TYPES = ["lazy_started", "lazy_stopped"] * 4 + ["lazy_start_failed", "deploy"]
-DATA = {
+DATA: dict[str, dict[str, object]] = {
     "lazy_started": {"latency_ms": 287, "run": 7, "start_ms": 240, "ready_ms": 47},
     "lazy_stopped": {"idle_seconds": 900, "run": 7},
     "lazy_start_failed": {
@@ -134,16 +134,20 @@ def site(folder: Path, empty: Path, rows: int, cookie: tuple[str, str]) -> Itera
         yield Site(rows, server, client)
 
 
+def lifelike_event(number: int) -> tuple[str, str, dict[str, object]]:
+    """Type, instance and data of the event of that number."""
+    type, instance = TYPES[number % len(TYPES)], number // len(TYPES) % INSTANCES
+    if type == "deploy" and instance == 0:
+        type = "lazy_stopped"
+    return DEPLOYED if type == "deploy" else f"container.{type}", f"agent-{instance}", DATA[type]
+
+
 def events(rows: int) -> Iterator[tuple[int, str, str, str, str]]:
     now = datetime.now(UTC)
-    texts = {type: json.dumps(data) for type, data in DATA.items()}
     for id in range(1, rows + 1):
-        type, instance = TYPES[id % len(TYPES)], id // len(TYPES) % INSTANCES
-        if type == "deploy" and instance == 0:
-            type = "lazy_stopped"
+        type, instance, data = lifelike_event(id)
         at = now - timedelta(days=DAYS * (rows - id) / rows)
-        name = DEPLOYED if type == "deploy" else f"container.{type}"
-        yield id, name, f"agent-{instance}", texts[type], at.strftime("%Y-%m-%d %H:%M:%S.%f")
+        yield id, type, instance, json.dumps(data), at.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def compare(sites: list[Site], times: int) -> Table:

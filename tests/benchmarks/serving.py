@@ -82,9 +82,14 @@ class Publisher:
         self._process, self._orders, self._answers = process, process.stdin, process.stdout
         self.publish(0, 0)  # it is there
 
-    def publish(self, first: int, count: int, filler_bytes: int = 0, pause_seconds: float = 0) -> list[int]:
-        """Records events, each in a transaction of its own; when each commit had returned, in monotonic ns."""
-        print(json.dumps([first, count, filler_bytes, pause_seconds]), file=self._orders, flush=True)
+    def publish(
+        self, first: int, count: int, filler_bytes: int = 0, pause_seconds: float = 0, *, lifelike: bool = False
+    ) -> list[int]:
+        """Records events, each in a transaction of its own; when each commit had returned, in monotonic ns.
+
+        They carry marks, or are of the kinds that Dormouse records.
+        """
+        print(json.dumps([first, count, filler_bytes, pause_seconds, lifelike]), file=self._orders, flush=True)
         returned: list[int] = json.loads(self._answers.readline())
         return returned
 

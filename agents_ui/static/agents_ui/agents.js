@@ -4,6 +4,7 @@ import { announce, ask, check, follow, held, pause, say } from "./stream.js";
 const REFRESH_SECONDS = 10;
 const MOST_ROWS = 500;
 const MOST_HELD = 100;
+const MOST_TINTED = 10;
 
 const timeline = document.getElementById("timeline");
 const feed = document.getElementById("feed");
@@ -50,7 +51,7 @@ function showIfUnread() {
 function show() {
   if (!fragments.length) return document.dispatchEvent(new Event("redraw")); // too many to put in
   document.getElementById("empty")?.remove();
-  timeline.dataset.live = ""; // from now on what arrives is tinted for a moment
+  timeline.toggleAttribute("data-live", held.rows <= MOST_TINTED); // what arrives is tinted for a moment; no crowd is
   for (const days of fragments) [...days.querySelectorAll(".day")].reverse().forEach(prepend);
   trim();
   forget();

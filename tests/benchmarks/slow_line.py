@@ -1,0 +1,97 @@
+"""A line as slow as a phone's, between a browser and a server: TCP on loopback, delivered late and no faster.
+
+The figures are those of Lighthouse's "slow 4G". Its own way to apply them in Chromium delays whole requests and no
+stream, which would flatter a page that lives on one; so packets are delayed here, and a new connection by a round trip.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+ROUND_TRIP_SECONDS = 0.15
+DOWN_BYTES_PER_SECOND = 1.6 * 1024 * 1024 / 8
+UP_BYTES_PER_SECOND = 750 * 1024 / 8
+#: What one packet carries, so that connections share the line fairly.
+PACKET_BYTES = 1460
+
+Now = Callable[[], float]
+
+
+class Direction:
+    """One way of the line, shared by all connections."""
+
+    def __init__(self, bytes_per_second: float, now: Now) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._now = now
+        self._free_at = 0.0
+
+    def arrival(self, size: int) -> float:
+        """When a packet of `size` bytes that is sent now is at the other end."""
+        self._free_at = max(self._free_at, self._now()) + size / self._bytes_per_second
+        return self._free_at + ROUND_TRIP_SECONDS / 2
+
+
+class SlowLine:
+    """`url` leads to 127.0.0.1:`port`, slowly."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._up = Direction(UP_BYTES_PER_SECOND, self._loop.time)
+        self._down = Direction(DOWN_BYTES_PER_SECOND, self._loop.time)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._do(asyncio.start_server(self._connected, "127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _do(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_at = self._loop.time() + ROUND_TRIP_SECONDS  # loopback shakes hands at once
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        with suppress(OSError):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._carry(reader, to_server, self._up, open_at))
+                group.create_task(self._carry(from_server, writer, self._down))
+
+    async def _carry(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, way: Direction, open_at: float = 0
+    ) -> None:
+        """Until one end hangs up. The packets under way wait in a queue, so that the line is one and not a ladder."""
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivering = asyncio.create_task(self._deliver(under_way, target))
+        await asyncio.sleep(max(0, open_at - self._loop.time()))
+        while packet := await source.read(PACKET_BYTES):
+            under_way.put_nowait((way.arrival(len(packet)), packet))
+        under_way.put_nowait((self._loop.time() + ROUND_TRIP_SECONDS / 2, b""))
+        await delivering
+
+    async def _deliver(self, under_way: "asyncio.Queue[tuple[float, bytes]]", target: asyncio.StreamWriter) -> None:
+        try:
+            while (found := await under_way.get())[1]:
+                await asyncio.sleep(max(0, found[0] - self._loop.time()))
+                target.write(found[1])
+                await target.drain()
+        finally:
+            target.close()
