@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from events import vocabulary
 from events.log import storable
-from events.models import EventLog, EventLogQuerySet
+from events.models import EventLog, EventLogQuerySet, LogFloor
 
 PAGE_ROWS = 50
 ACTIVITY_ROWS = 100
@@ -103,6 +103,8 @@ class Activity:
     rows: Sequence[Row]
     cursor: int
     more: bool
+    #: Whether events were here once that are not kept any more: before these rows, or between them and a cursor.
+    pruned: bool
 
     @property
     def days(self) -> list[Day]:
@@ -122,13 +124,18 @@ def older(chosen: Filter, before: int) -> Activity:
 
 def _newest(found: EventLogQuerySet, cursor: int) -> Activity:
     events = list(found[: PAGE_ROWS + 1])
-    return Activity([Row(event) for event in events[:PAGE_ROWS]], cursor, len(events) > PAGE_ROWS)
+    more = len(events) > PAGE_ROWS
+    return Activity([Row(event) for event in events[:PAGE_ROWS]], cursor, more, not more and LogFloor.now() > 0)
 
 
 def news(chosen: Filter, after: int) -> Activity:
-    """The first events after the cursor `after`, so that nobody who comes back for more misses one."""
+    """The first events after the cursor `after`, so that nobody who comes back for more misses one.
+
+    Pruned: what was between is gone, or the log is another (`after` is in its future).
+    """
     _, end = EventLog.objects.bounds()
     events = list(chosen.events().after(after).filter(id__lte=end)[: ACTIVITY_ROWS + 1])
     more = len(events) > ACTIVITY_ROWS
     events = events[:ACTIVITY_ROWS]
-    return Activity([Row(event) for event in reversed(events)], events[-1].id if more else end, more)
+    pruned = not LogFloor.now() <= after <= end  # read last: what it has overtaken may be missing above
+    return Activity([Row(event) for event in reversed(events)], events[-1].id if more else end, more, pruned)

@@ -61,7 +61,10 @@ def agents(request: HttpRequest) -> HttpResponse:
 
 @fragment
 def activity(request: HttpRequest) -> HttpResponse:
-    """`GET /agents/activity?after=N`: the rows after a cursor, at most 100, newest first."""
+    """`GET /agents/activity?after=N`: the rows after a cursor, at most 100, newest first.
+
+    With `Dormouse-Reset` where these are not all that followed the cursor, as the stream has `stream-reset`.
+    """
     after = event_id(request.GET.get("after", ""))
     if after is None:
         return ProblemResponse(400, "after is the id of an event: a number, 0 for the whole log.")
@@ -69,6 +72,8 @@ def activity(request: HttpRequest) -> HttpResponse:
     response = render(request, "agents_ui/days.html", {"activity": found})
     response["Dormouse-Cursor"] = str(found.cursor)
     response["Dormouse-More"] = "true" if found.more else "false"
+    if found.pruned:
+        response["Dormouse-Reset"] = "true"
     return response
 
 

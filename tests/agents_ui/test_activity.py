@@ -56,6 +56,20 @@ def test_it_obeys_the_filter_of_the_page(rows: Rows):
     assert rows("/agents/activity?after=0&type=container.lazy_started") == [started]
 
 
+def test_what_was_pruned_after_the_cursor_is_said_to_be_missing(signed_in: Client, transactional_db: None):
+    seen, pruned, kept = (record("a.b").id for _ in range(3))
+    EventLog.objects.prune(pruned)
+    assert signed_in.get(f"/agents/activity?after={seen}")["Dormouse-Reset"] == "true"
+    for cursor in (pruned, kept):
+        assert "Dormouse-Reset" not in signed_in.get(f"/agents/activity?after={cursor}")
+
+
+def test_a_log_that_is_another_is_said_to_be(signed_in: Client):
+    last = record("a.b").id
+    assert "Dormouse-Reset" not in signed_in.get(f"/agents/activity?after={last}")
+    assert signed_in.get(f"/agents/activity?after={last + 1}")["Dormouse-Reset"] == "true"
+
+
 def test_a_cursor_from_the_future_comes_back_to_the_end_of_the_log(signed_in: Client):
     last = record("a.b").id
     assert signed_in.get(f"/agents/activity?after={last + 1000}")["Dormouse-Cursor"] == str(last)

@@ -1,15 +1,19 @@
 import gzip
 import zlib
+from pathlib import Path
 
 import pytest
+import rjsmin
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.contrib.staticfiles import finders
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 
 from config.compression import StaticCompressionMiddleware
 
 GZIP = {"Accept-Encoding": "gzip"}
+OURS = settings.BASE_DIR / "agents_ui/static/agents_ui"
 
 
 @pytest.mark.parametrize("address", ["/agents/", "/agents/instances"])
@@ -20,13 +24,29 @@ def test_pages_are_compressed(signed_in: Client, address: str):
     assert "Accept-Encoding" in response["Vary"]
 
 
-@pytest.mark.parametrize("name", ["agents.css", "agents.js", "stream.js", "dormouse.svg"])
-def test_static_files_are_compressed_whole(name: str):
+def unpacked(path: str) -> bytes:
     packed = zlib.decompressobj(wbits=31)  # as browsers do: one member, and nothing after it
-    body = packed.decompress(async_to_sync(load)(f"/static/agents_ui/{name}"))
-    assert body == (settings.BASE_DIR / "agents_ui/static/agents_ui" / name).read_bytes()
+    body = packed.decompress(async_to_sync(load)(path))
     assert packed.eof
     assert packed.unused_data == b""
+    return body
+
+
+@pytest.mark.parametrize("name", ["agents.css", "dormouse.svg"])
+def test_static_files_are_compressed_whole(name: str):
+    assert unpacked(f"/static/agents_ui/{name}") == (OURS / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["agents.js", "stream.js", "instances.js", "reader.js", "turns.js"])
+def test_our_scripts_go_without_their_comments(name: str):
+    source = (OURS / name).read_bytes()
+    assert unpacked(f"/static/agents_ui/{name}") == rjsmin.jsmin(source)
+    assert len(rjsmin.jsmin(source)) < len(source) * 0.9
+
+
+def test_scripts_of_others_go_as_they_are():
+    source = finders.find("admin/js/theme.js")
+    assert unpacked("/static/admin/js/theme.js") == Path(source).read_bytes()
 
 
 async def load(address: str) -> bytes:

@@ -9,6 +9,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from agents_ui.timeline import PAGE_ROWS
 from events.log import record
+from events.models import EventLog
 
 Rows = Callable[[str], list[int]]
 
@@ -125,6 +126,15 @@ def test_older_events_by_link_until_there_are_none(signed_in: Client, rows: Rows
     assertContains(signed_in.get("/agents/" + query), f'href="{link}"')
     assert rows(link.replace("&amp;", "&")) == ids[PAGE_ROWS:]
     assertContains(signed_in.get(link.replace("&amp;", "&")), '<p class="more" hidden>')
+
+
+def test_where_the_log_was_pruned_the_last_page_says_so_and_no_other(signed_in: Client, transactional_db: None):
+    ids = [started() for _ in range(PAGE_ROWS + 3)]
+    note = "Older events have been pruned from the log."
+    assertNotContains(signed_in.get(f"/agents/?before={ids[2]}"), note)
+    EventLog.objects.prune(ids[0])
+    assertNotContains(signed_in.get("/agents/"), note)
+    assertContains(signed_in.get(f"/agents/?before={ids[3]}"), note)
 
 
 def test_nothing_is_older_than_the_first_event(signed_in: Client):

@@ -7,13 +7,13 @@ from tests.postgres.cluster import Cluster, programs
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """The DATABASE_URL of an empty database in a cluster of its own; empty where PostgreSQL is not installed."""
+def postgresql() -> Iterator[Cluster | None]:
+    """A cluster of its own, whose database `postgres` is empty; None where PostgreSQL is not installed."""
     if not programs():
-        yield ""
+        yield None
         return
     cluster = Cluster()
     try:
-        yield cluster.start().url("postgres")
+        yield cluster.start()
     finally:
         cluster.remove()

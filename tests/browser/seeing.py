@@ -7,6 +7,11 @@ from playwright.sync_api import Page, expect
 
 SignIn = Callable[..., Page]
 
+#: As the browser does with a tab that nobody looks at, or looks at again.
+HIDE = """hidden => {
+    Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
 LOST = re.compile(r"^Connection lost\. Retrying in \d+ s$")
 
 

@@ -1,9 +1,13 @@
 """Whatever happens to the connection: afterwards every event is there once, and meanwhile the words are right."""
 
+import re
+
+from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from playwright.sync_api import Page, Request, expect
 
 from events.log import record
+from events.models import EventLog
 from tests.browser.proxy import Proxy
 from tests.browser.seeing import LOST, SignIn, is_live, shows, state
 from tests.servers import Server, wait_for
@@ -99,6 +103,7 @@ def test_a_stalled_line_is_found_out_and_never_called_live(proxy: Proxy, sign_in
     ids = [record("a.b").id]
     page.clock.fast_forward("00:30")
     expect(page.locator("#connection")).not_to_have_text("Live", use_inner_text=True)
+    wait_for(lambda: streams(proxy) == 3, what="another connection, which is stalled too")
     page.clock.fast_forward("00:30")
     state(page, LOST)
     shows(page, [])
@@ -107,6 +112,69 @@ def test_a_stalled_line_is_found_out_and_never_called_live(proxy: Proxy, sign_in
     page.clock.fast_forward("00:40")
     is_live(page)
     shows(page, ids)
+
+
+def test_live_is_not_said_any_longer_than_the_beat_may_take(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    page.clock.install()
+    page.reload()
+    is_live(page)
+    proxy.stall()
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+    page.clock.run_for(20_000)
+    assert page.locator("#connection").inner_text().strip() == "Live"
+    page.clock.run_for(6_000)
+    assert page.locator("#connection").inner_text().strip() == "Connecting…"
+
+
+def test_a_tab_that_takes_over_does_not_say_live_any_longer_either(proxy: Proxy, sign_in: SignIn):
+    leader = sign_in(proxy)
+    is_live(leader)
+    page = leader.context.new_page()
+    page.clock.install()
+    page.goto(leader.url)
+    is_live(page)
+    proxy.stall()
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+    page.clock.run_for(20_000)
+    leader.close()
+    wait_for(lambda: streams(proxy) == 2, what="the takeover")
+    page.clock.run_for(6_000)
+    assert page.locator("#connection").inner_text().strip() == "Connecting…"
+
+
+def test_it_comes_back_no_sooner_than_it_was_asked_to(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    proxy.refuse(503)  # which says in how many seconds
+    proxy.cut()
+    state(page, LOST)
+    assert streams(proxy) == 2
+    assert int(page.locator("#connection").inner_text().split()[-2]) >= 3
+
+
+def test_what_becomes_of_the_connection_is_announced(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    spoken = page.locator("#announcer")
+    proxy.refuse(503)
+    proxy.cut()
+    expect(spoken).to_have_text("Connection lost")
+    proxy.heal()
+    expect(spoken).to_have_text("Live again")
+    page.locator("#pause").focus()
+    Session.objects.all().delete()
+    proxy.cut()
+    expect(spoken).to_have_text("Signed out. Sign in to resume live updates")
+    expect(page.get_by_role("link", name="Sign in to resume live updates")).to_be_focused()
+
+
+def test_who_may_not_see_the_events_any_more_is_told_so(proxy: Proxy, sign_in: SignIn, operator: User):
+    page = sign_in(proxy)
+    is_live(page)
+    operator.user_permissions.clear()
+    proxy.cut()
+    state(page, re.compile("^You may not see the events any more"))
 
 
 def test_an_hour_asleep(proxy: Proxy, sign_in: SignIn):
@@ -205,3 +273,40 @@ def test_rows_that_could_not_be_fetched_are_asked_for_again(proxy: Proxy, sign_i
     wait_for(lambda: any("/agents/activity" in line for line in proxy.asked), what="the rows to be asked for")
     proxy.heal()
     shows(page, ids)
+
+
+def test_a_prune_that_overtakes_the_page_leaves_no_hole_in_it(proxy: Proxy, sign_in: SignIn):
+    old = [record("a.b").id for _ in range(3)]
+    page = sign_in(proxy)
+    is_live(page)
+    shows(page, old)
+    proxy.refuse(503)
+    proxy.cut()
+    state(page, LOST)
+    unseen, kept = [record("a.b").id for _ in range(4)], [record("a.b").id for _ in range(2)]
+    EventLog.objects.prune(unseen[-1])
+    proxy.heal()
+    is_live(page)
+    shows(page, kept)
+    expect(page.get_by_text("Older events have been pruned from the log.")).to_be_visible()
+    kept.append(record("a.b").id)
+    shows(page, kept)
+
+
+def test_a_prune_that_overtakes_a_page_that_is_read_moves_nothing_until_asked(proxy: Proxy, sign_in: SignIn):
+    old = [record("a.b").id for _ in range(3)]
+    page = sign_in(proxy)
+    is_live(page)
+    page.locator(".row .when").first.focus()
+    proxy.refuse(503)
+    proxy.cut()
+    state(page, LOST)
+    EventLog.objects.prune(record("a.b").id)
+    proxy.heal()
+    is_live(page)
+    button = page.get_by_role("button", name="Show the newest events")
+    expect(button).to_be_visible()
+    shows(page, old)
+    button.click()
+    shows(page, [])
+    expect(button).to_be_hidden()

@@ -1,13 +1,17 @@
 """New rows wait while somebody reads: nothing that is read moves, and what waits is counted."""
 
+import time
 from itertools import pairwise
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from events.log import record
 from events.models import EventLog
-from tests.browser.seeing import SignIn, is_live, rows, shows, state
+from lifecycle.models import Instance
+from tests.browser.proxy import Proxy
+from tests.browser.seeing import HIDE, SignIn, is_live, rows, shows, state
 from tests.servers import Server
 
 
@@ -79,7 +83,9 @@ def test_the_button_shows_them_and_the_focus_is_on_the_heading(page: Page):
     ids = happen(3)
     button(page, 3).focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Activity")).to_be_focused()
+    heading = page.get_by_role("heading", name="Activity")
+    expect(heading).to_be_focused()
+    assert heading.evaluate("heading => getComputedStyle(heading).outlineStyle") == "solid"
     expect(page.locator(f".row[data-id='{ids[-1]}']")).to_be_in_viewport()
     assert page.locator(".row").nth(0).get_attribute("data-id") == str(ids[-1])
     expect(page.locator("#show")).to_be_hidden()
@@ -99,11 +105,20 @@ def test_beyond_a_hundred_the_newest_page_is_drawn_anew(page: Page):
     assert rows(page, 20) == live
 
 
-def test_they_go_in_once_nobody_reads(page: Page):
-    hover(page)
+@pytest.mark.parametrize(
+    ("read", "leave"),
+    [
+        (hover, lambda page: page.mouse.move(5, 5)),
+        (focus, lambda page: page.evaluate("document.activeElement.blur()")),
+        (select, lambda page: page.evaluate("getSelection().empty()")),
+        (scroll, lambda page: page.mouse.wheel(0, -10_000)),
+    ],
+)
+def test_they_go_in_once_nobody_reads(page: Page, read, leave):
+    read(page)
     ids = happen(2)
     expect(button(page, 2)).to_be_visible()
-    page.mouse.move(5, 5)
+    leave(page)
     expect(page.locator(".row").first).to_have_attribute("data-id", str(ids[-1]))
     expect(page.locator("#show")).to_be_hidden()
 
@@ -139,6 +154,63 @@ def test_the_list_never_has_more_than_500_rows_and_the_older_ones_are_a_link_awa
     page.get_by_role("link", name="Load older events").click()
     expect(page.get_by_role("heading", name="Older events")).to_be_visible()
     assert page.locator(".row").evaluate_all("rows => rows.map(row => +row.dataset.id)") == ids[500:550]
+
+
+@pytest.mark.parametrize("read", [focus, scroll])
+def test_on_a_phone_it_does_not_move_either_when_the_cards_above_it_grow(server: Server, sign_in: SignIn, read):
+    Instance.objects.create(name="planner", since=timezone.now(), run=3)
+    for _ in range(60):
+        record("a.b", instance="planner")
+    page = sign_in(server, viewport={"width": 390, "height": 700})
+    is_live(page)
+    read(page)
+    row = page.locator(".row").nth(25 if read is scroll else 2)
+    page.evaluate("new Promise((done) => setTimeout(done, 200))")  # scrolled, and drawn
+    before = row.evaluate("row => row.getBoundingClientRect().top")
+    Instance.objects.update(failure={"run": 3, "error": "exited with code 1 before it was ready"})
+    happen(1)
+    expect(page.locator(".card .trouble")).to_have_count(1)
+    expect(button(page, 1)).to_be_visible()
+    assert row.evaluate("row => row.getBoundingClientRect().top") == pytest.approx(before, abs=0.5)
+
+
+def test_what_was_held_in_a_hidden_tab_is_not_lost_when_it_cannot_be_drawn_at_once(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    page.evaluate(HIDE, True)
+    ids = happen(150)
+    expect(page.locator("#show")).to_have_text("Show 150 new events")
+    proxy.refuse(503, only="/agents/ ")  # the page itself, and nothing else
+    page.evaluate(HIDE, False)
+    expect(page.locator("#announcer")).to_have_text("The newest events could not be fetched")
+    ids += happen(1)
+    expect(page.locator("#show")).to_have_text("Show 151 new events")
+    proxy.heal()
+    page.get_by_role("button", name="Show 151 new events").click()
+    shows(page, ids[-50:])
+
+
+def test_rows_are_asked_for_at_most_once_a_second_in_a_burst(proxy: Proxy, sign_in: SignIn):
+    page = sign_in(proxy)
+    is_live(page)
+    proxy.asked.clear()
+    began = time.monotonic()
+    while time.monotonic() - began < 4:
+        happen(5)
+        time.sleep(0.02)
+    last = happen(1)[0]
+    expect(page.locator(".row").first).to_have_attribute("data-id", str(last))
+    asked = sum("/agents/activity" in line for line in proxy.asked)
+    assert 3 <= asked <= time.monotonic() - began + 2
+
+
+@pytest.mark.parametrize(("motion", "tinted"), [("no-preference", "1.5s"), ("reduce", "0s")])
+def test_a_new_row_is_tinted_for_a_moment_and_not_where_motion_is_reduced(server, sign_in, motion, tinted):
+    page = sign_in(server, reduced_motion=motion)
+    is_live(page)
+    happen(1)
+    expect(page.locator(".row")).to_have_count(1)
+    assert page.locator(".row").evaluate("row => getComputedStyle(row).transitionDuration") == tinted
 
 
 def test_the_focus_is_never_lost_when_rows_arrive(page: Page):

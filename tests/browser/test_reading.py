@@ -70,9 +70,23 @@ def test_the_details_are_copied_whole(server: Server, sign_in: SignIn):
         page.get_by_role("button", name="Copy the details").click()
         expect(page.get_by_text("Copied")).to_be_visible()
         copied = page.evaluate("navigator.clipboard.readText()")
-        for part in ("planner failed to start: exited with code 1", "20:00:11 UTC", "Traceback\n  KeyError", str(id)):
+        assert copied.splitlines()[0] == f"{server.url}/agents/activity/{id}"
+        for part in ("planner failed to start: exited with code 1", "2026", "20:00:11 UTC", "Traceback\n  KeyError"):
             assert part in copied
-        assert "2026" in copied
+
+
+def test_what_a_row_has_shortened_is_copied_whole(server: Server, sign_in: SignIn):
+    data = {"error": "e" * 2500 + "end of the error", "log_tail": "first line\n" + "line\n" * 1500}
+    id = record("container.lazy_start_failed", instance="planner", data=data, at=NIGHT).id
+    page = sign_in(server, permissions=["clipboard-read", "clipboard-write"])
+    is_live(page)
+    page.locator(".row summary").click()
+    page.get_by_role("button", name="Copy the details").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.splitlines()[0] == f"{server.url}/agents/activity/{id}"
+    for part in ("planner failed to start", "2026", "20:00:11 UTC", "end of the error", "first line"):
+        assert part in copied
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -114,13 +128,14 @@ def test_the_keyboard_reaches_everything_in_the_order_seen(server: Server, sign_
         page.keyboard.press("Tab")
         label, top, left, outline = page.evaluate(
             """() => {
-                const part = document.activeElement, box = part.getBoundingClientRect();
-                return [part.outerHTML.slice(0, 90), box.top + scrollY, box.left, getComputedStyle(part).outlineStyle];
+                const part = document.activeElement, box = part.getBoundingClientRect(), style = getComputedStyle(part);
+                return [part.outerHTML.slice(0, 90), box.top + scrollY, box.left,
+                    `${style.outlineStyle} ${style.outlineWidth} ${style.outlineColor}`];
             }"""
         )
         if label.startswith("<body"):
             continue
-        assert outline != "none", label
+        assert outline.startswith("solid 3px rgb("), (label, outline)
         seen.append((label, top, left))
     assert len({label for label, _, _ in seen}) == reachable
     for part in ("columns > .instances", "columns > .activity"):

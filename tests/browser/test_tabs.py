@@ -1,16 +1,12 @@
 """Many tabs of one browser, and tabs that nobody looks at."""
 
+import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from events.log import record
 from tests.browser.proxy import Proxy
-from tests.browser.seeing import LOST, SignIn, is_live, shows, state
+from tests.browser.seeing import HIDE, LOST, SignIn, is_live, shows, state
 from tests.servers import Server, wait_for
-
-HIDE = """hidden => {
-    Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
-    document.dispatchEvent(new Event('visibilitychange'));
-}"""
 
 
 def streams(proxy: Proxy) -> int:
@@ -92,12 +88,52 @@ def test_a_tab_that_hears_nothing_takes_over(proxy: Proxy, sign_in: SignIn):
     shows(follower, is_live_after)
 
 
-def test_without_locks_each_tab_follows_by_itself(proxy: Proxy, sign_in: SignIn):
+@pytest.fixture
+def without_locks(proxy: Proxy, sign_in: SignIn) -> Page:
+    """As on plain HTTP from another machine."""
     page = sign_in(proxy)
     page.context.add_init_script("Object.defineProperty(navigator, 'locks', {value: undefined})")
     page.reload()
     is_live(page)
-    shows(page, [record("a.b").id])
+    proxy.asked.clear()
+    return page
+
+
+def test_without_locks_there_is_one_stream_too(proxy: Proxy, without_locks: Page):
+    pages = tabs(without_locks, 7)
+    ids = [record("a.b").id]
+    for page in pages:
+        is_live(page)
+        shows(page, ids)
+    assert streams(proxy) == 0
+
+
+def test_without_locks_another_tab_follows_when_the_one_that_did_is_closed(proxy: Proxy, without_locks: Page):
+    pages = tabs(without_locks, 3)
+    for page in pages:
+        is_live(page)
+    pages[0].close()
+    wait_for(lambda: streams(proxy) >= 1, what="another tab")
+    ids = [record("a.b").id]
+    for page in pages[1:]:
+        is_live(page)
+        shows(page, ids)
+
+
+def test_signing_in_again_in_one_tab_revives_the_others(proxy: Proxy, sign_in: SignIn):
+    pages = tabs(sign_in(proxy), 2)
+    for page in pages:
+        is_live(page)
+    proxy.refuse(302, only="/events")
+    proxy.cut()
+    for page in pages:
+        state(page, "Signed out. Sign in to resume live updates")
+    proxy.heal()
+    pages[0].reload()
+    for page in pages:
+        is_live(page)
+    pages[0].close()
+    shows(pages[1], [record("a.b").id])
 
 
 def test_a_hidden_tab_counts_failures_in_its_title_and_icon(server: Server, sign_in: SignIn):

@@ -37,3 +37,11 @@ def test_a_token_may_have_any_character(settings, sent, known):
     settings.DORMOUSE_API_TOKEN = "tökén"
     as_received = f"Bearer {sent}".encode().decode("latin-1")
     assert isinstance(program(as_received), Program if known else AnonymousUser)
+
+
+@pytest.mark.parametrize("address", ["/agents/", "/accounts/login/", "/admin/login/", "/nowhere", "/agents/activity/0"])
+def test_every_page_says_what_it_may_load(db, address):
+    policy = Client().get(address, follow=True)["Content-Security-Policy"]
+    for rule in ("default-src 'self'", "object-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"):
+        assert rule in policy
+    assert "unsafe" not in policy

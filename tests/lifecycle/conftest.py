@@ -94,3 +94,14 @@ def row(name: str = NAME) -> Instance:
 
 def make_row(clock: FakeClock, state: State = State.ASLEEP, name: str = NAME, **values: Any) -> Instance:
     return Instance.objects.create(name=name, state=state, since=clock.now(), **values)
+
+
+def use(lifecycle: Lifecycle, name: str = NAME) -> Sighting:
+    with lifecycle.use(name) as grant:
+        return grant.seen
+
+
+def idle(lifecycle: Lifecycle, clock: FakeClock, seconds: float = 60) -> None:
+    """Wakes the instance and lets it be idle for so long."""
+    use(lifecycle)
+    clock.go(seconds)

@@ -4,12 +4,11 @@ import { announce, ask, check, follow, held, pause, say } from "./stream.js";
 const REFRESH_SECONDS = 10;
 const MOST_ROWS = 500;
 const MOST_HELD = 100;
-const MOST_TINTED = 10;
+const CROWD_ROWS = 10;
 
 const timeline = document.getElementById("timeline");
 const feed = document.getElementById("feed");
 const button = document.getElementById("show");
-const instances = document.getElementById("instances");
 const pauseButton = document.getElementById("pause");
 const icon = document.querySelector("link[rel=icon]");
 const parsed = (html) => new DOMParser().parseFromString(html, "text/html");
@@ -20,6 +19,7 @@ let isOver = false;
 let failures = 0; // that nobody has seen, in a hidden tab
 
 let fragments = []; // oldest first; none beyond MOST_HELD
+let isTorn = false; // what is held would not fill the gap: the list must be drawn anew
 
 // Whether somebody reads in the list, so that nothing there may move.
 function isRead() {
@@ -36,29 +36,42 @@ function isRead() {
 }
 
 function take(days, count) {
-  fragments.push(days);
+  fragments = isTorn ? [] : [...fragments, days];
   held.rows += count;
   showIfUnread();
-  if (held.rows > MOST_HELD) fragments = [];
+  if (held.rows > MOST_HELD) tear();
+}
+
+function tear() {
+  fragments = [];
+  isTorn = true;
 }
 
 function showIfUnread() {
-  if (held.rows && !isRead()) show();
-  button.hidden = !held.rows;
-  button.textContent = `Show ${held.rows} new event${held.rows === 1 ? "" : "s"}`;
+  if ((held.rows || isTorn) && !isRead()) show();
+  button.hidden = !held.rows && !isTorn;
+  button.textContent = held.rows ? `Show ${held.rows} new event${held.rows === 1 ? "" : "s"}` : "Show the newest events";
 }
 
 function show() {
-  if (!fragments.length) return document.dispatchEvent(new Event("redraw")); // too many to put in
+  if (isTorn) return redraw();
   document.getElementById("empty")?.remove();
-  timeline.toggleAttribute("data-live", held.rows <= MOST_TINTED); // what arrives is tinted for a moment; no crowd is
+  timeline.toggleAttribute("data-live", held.rows < CROWD_ROWS); // what arrives is tinted for a moment; no crowd is
+  if (held.rows >= CROWD_ROWS) showFirstWhatIsInSight(fragments.flatMap((days) => [...days.querySelectorAll(".row")]));
   for (const days of fragments) [...days.querySelectorAll(".day")].reverse().forEach(prepend);
   trim();
   forget();
 }
 
+// A hundred rows take a phone twice as long to lay out as it may take to answer a tap.
+function showFirstWhatIsInSight(rows) {
+  for (const row of rows) row.classList.add("late");
+  requestAnimationFrame(() => setTimeout(() => rows.forEach((row) => row.classList.remove("late"))));
+}
+
 function forget() {
   fragments = [];
+  isTorn = false;
   held.rows = 0;
   button.hidden = true;
 }
@@ -77,14 +90,20 @@ function trim() {
   const older = document.getElementById("older");
   older.href = older.href.replace(/\d+$/, rows[MOST_ROWS - 1].dataset.id);
   older.parentElement.hidden = false;
+  document.getElementById("pruned")?.remove(); // of what is older than that
 }
 
-let reader;
+// What can wait until the stream is there; where the server goes away just then, until the next word from it.
+let later;
+
+async function loadMore() {
+  await import("./reader.js");
+  return (await import("./instances.js")).refresh;
+}
 
 function hear(news) {
   isOver = news.over;
-  // It can wait until the stream is there; where the server goes away just then, for the next word from it.
-  reader ??= import("./reader.js").catch(() => (reader = undefined));
+  if (news.phase !== "connecting") later ??= loadMore().catch(() => (later = undefined));
   if (news.phase === "live" && (news.reset || news.cursor > cursor)) catchUp();
 }
 
@@ -95,10 +114,12 @@ async function fetchRows() {
   const response = await ask(url);
   const days = parsed(await response.text());
   if (after !== cursor) return true; // the page was drawn anew meanwhile
+  if (!response.headers.has("Dormouse-Cursor")) throw new Error("not from Dormouse");
   cursor = Number(response.headers.get("Dormouse-Cursor"));
   const rows = days.querySelectorAll(".row");
+  if (response.headers.has("Dormouse-Reset")) tear();
+  if (rows.length || isTorn) take(days, rows.length);
   if (rows.length) {
-    take(days, rows.length);
     if (document.hidden) count(days.querySelectorAll(".row.alert").length);
     if (!held.paused) announce(rows[1] ? `${rows.length} new events` : rows[0].querySelector(".sentence").textContent);
   }
@@ -126,33 +147,30 @@ async function catchUp() {
   isCatchingUp = false;
 }
 
-let tag = "";
-
 // Starts, leases and what others stop make no events.
-async function refresh() {
-  if (isOver || held.paused || document.hidden) return;
-  try {
-    const response = await ask(instances.dataset.url, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
-    if (response.status === 304) return;
-    tag = response.headers.get("ETag");
-    const drawn = parsed(await response.text()).body;
-    if (drawn.innerHTML.trim() === instances.innerHTML.trim()) return; // the first time there is no tag yet
-    const id = instances.contains(document.activeElement) && document.activeElement.id;
-    instances.replaceChildren(...drawn.children);
-    const again = document.getElementById(id) ?? document.getElementById("instances-heading");
-    if (id !== false) again.focus({ preventScroll: true });
-  } catch {} // the stream says that the server is gone
+function refresh() {
+  if (!isOver && !held.paused && !document.hidden) later?.then((refreshInstances) => refreshInstances?.(isRead));
 }
 
-// In another zone, or when too much was held to put in.
+let isRedrawing = false;
+
+// When more was held than can be put in, when the log has lost what would come between, or in another zone.
 async function redraw() {
-  const response = await ask(location.href).catch(() => {});
-  if (!response) return;
-  const page = parsed(await response.text()).getElementById("timeline");
-  timeline.replaceChildren(...page.children);
-  cursor = Number(page.dataset.cursor);
-  forget();
-  catchUp();
+  if (isRedrawing) return;
+  isRedrawing = true;
+  try {
+    const response = await ask(location.href);
+    const page = parsed(await response.text()).getElementById("timeline");
+    timeline.removeAttribute("data-live");
+    timeline.replaceChildren(...page.children);
+    cursor = Number(page.dataset.cursor);
+    forget();
+    catchUp();
+  } catch {
+    announce("The newest events could not be fetched");
+  } finally {
+    isRedrawing = false;
+  }
 }
 
 function count(more) {
@@ -184,7 +202,10 @@ button.addEventListener("click", () => {
 feed.addEventListener("pointerleave", showIfUnread);
 feed.addEventListener("focusout", () => setTimeout(showIfUnread));
 for (const change of ["selectionchange", "visibilitychange", "scrollend"]) document.addEventListener(change, showIfUnread);
-document.addEventListener("redraw", redraw);
+document.addEventListener("zone", () => {
+  tear();
+  showIfUnread();
+});
 setInterval(check, 1000);
 setInterval(refresh, REFRESH_SECONDS * 1000);
 pauseButton.disabled = false;

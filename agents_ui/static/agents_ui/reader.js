@@ -4,7 +4,7 @@ function tellZone() {
   const cookie = `zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
   if (document.cookie.split("; ").includes(cookie)) return;
   document.cookie = cookie + "; path=/; max-age=31536000; samesite=lax";
-  document.dispatchEvent(new Event("redraw"));
+  document.dispatchEvent(new Event("zone"));
 }
 
 tellZone();
@@ -14,8 +14,19 @@ document.addEventListener("visibilitychange", tellZone);
 function report(details) {
   const event = details.closest(".row, .event");
   const parts = [...event.querySelectorAll("time, .sentence"), ...details.querySelectorAll("dt, dd, .label, pre")];
-  const link = event.querySelector("a.when")?.href ?? location.href;
+  const link = event.querySelector("a.when")?.href ?? event.dataset.url;
   return [link, ...parts.map((part) => part.textContent.trim())].join("\n");
+}
+
+// What a row has shortened is whole on the event's own page.
+async function wholeReport(details) {
+  const link = details.querySelector("a[data-whole]");
+  if (!link) return report(details);
+  const response = await fetch(link.href, { redirect: "error" });
+  if (!response.ok) throw new Error(response.status);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  page.querySelector(".event").dataset.url = link.href;
+  return report(page.querySelector(".details"));
 }
 
 // Lent only to pages that came by TLS or from this machine; elsewhere there is no button.
@@ -23,6 +34,7 @@ if (navigator.clipboard) document.documentElement.dataset.clipboard = "";
 
 document.addEventListener("click", async ({ target }) => {
   if (!target.matches("[data-copy]")) return;
-  const done = navigator.clipboard.writeText(report(target.closest(".details")));
-  target.nextElementSibling.textContent = await done.then(() => "Copied", () => "The browser refused");
+  const text = wholeReport(target.closest(".details")).then((text) => new Blob([text], { type: "text/plain" }));
+  const done = navigator.clipboard.write([new ClipboardItem({ "text/plain": text })]);
+  target.nextElementSibling.textContent = await done.then(() => "Copied", () => "That could not be copied");
 });

@@ -44,13 +44,16 @@ export function follow(given) {
 // Each second, and when the page wakes up: silence for too long is a connection that is gone.
 export function check() {
   say();
-  if (news.over || Date.now() - Math.max(heard, news.retryAt) < BEAT_MS) return;
+  if (news.over) return;
+  if (!navigator.locks) lead();
+  if (Date.now() - Math.max(heard, news.retryAt) < BEAT_MS) return;
   heard = Date.now();
-  if (turn) connecting.abort(new Error("overdue"));
-  else {
-    news.downSince = 0;
-    lead(true);
-  }
+  const isGone = { phase: "connecting", downSince: 0 };
+  if (!turn) news = { ...news, ...isGone };
+  else tell(isGone);
+  say();
+  if (turn) connecting.abort();
+  else lead(true);
 }
 
 // In all tabs: asking again is useless.
@@ -64,10 +67,12 @@ function tell(more) {
 }
 
 function receive(given) {
+  const wasOver = news.over;
   heard = Date.now();
   news = given;
   say();
   tab.hear(news);
+  if (wasOver && !news.over) lead(); // signed in again, in another tab
   if (!news.over) return;
   turn = null;
   queued.abort();
@@ -75,7 +80,7 @@ function receive(given) {
 }
 
 async function lead(steal = false) {
-  if (!navigator.locks) return read((turn = {})); // plain HTTP: each tab for itself
+  if (!navigator.locks) return takeTurns((await import("./turns.js")).mayRead(steal));
   queued.abort();
   const { signal } = (queued = new AbortController());
   const mine = {};
@@ -89,6 +94,13 @@ async function lead(steal = false) {
   }
 }
 
+function takeTurns(isMine) {
+  if (isMine && !turn) read((turn = {}));
+  if (isMine || !turn) return;
+  turn = null;
+  connecting.abort();
+}
+
 async function read(mine) {
   for (let failures = 0; turn === mine; ) {
     const began = Date.now();
@@ -99,7 +111,6 @@ async function read(mine) {
     } catch (error) {
       if (news.over) return pause(1); // with the lock, until the others have heard
       if (turn !== mine) return;
-      if (error.message === "overdue") tell({ phase: "connecting", downSince: 0 }); // it was so for long
       wait = Math.min(error.waitSeconds || 0, 60);
     }
     if (turn !== mine) return;
@@ -115,8 +126,9 @@ async function read(mine) {
 // Reads to the end of a connection. True if the server had announced it.
 async function readOnce() {
   const { signal } = (connecting = new AbortController());
-  if (news.phase === "lost" || !news.downSince) tell({ phase: "connecting" });
-  heard = Date.now();
+  // After another tab, live is live until its beat would be overdue.
+  const downSince = news.phase === "live" ? Math.min(Date.now(), heard + BEAT_MS - QUIET_MS) : news.downSince;
+  tell({ phase: "connecting", downSince });
   const response = await ask(`${tab.url}?after=${tab.cursor()}`, { signal, cache: "no-store" });
   for await (const blocks of events(response.body)) {
     heard = Date.now();
@@ -158,9 +170,11 @@ export function say() {
   if (state === before) return;
   connection.dataset.state = state;
   connection.lastElementChild.hidden = state !== "over";
-  document.getElementById("pause").hidden = state === "over";
+  const pauseButton = document.getElementById("pause");
+  if (state === "over" && pauseButton === document.activeElement) connection.lastElementChild.focus();
+  pauseButton.hidden = state === "over";
   if (state === "over") announce(connection.innerText);
-  if (state === "lost" && before === "live") announce("Connection lost");
+  if (state === "lost" && (before === "live" || news.phase === "lost")) announce("Connection lost");
   if (state === "live" && before === "lost") announce("Live again");
 }
 
@@ -173,7 +187,7 @@ export async function announce(text) {
   if (isSpeaking || document.hidden) return;
   isSpeaking = true;
   for (; next; await pause(1)) {
-    announcer.textContent = next;
+    announcer.textContent = announcer.textContent === next ? `${next}\u00a0` : next; // the same again is not read out
     next = "";
   }
   isSpeaking = false;

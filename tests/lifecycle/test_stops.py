@@ -1,0 +1,116 @@
+"""stop_idle(): who is stopped, when, and who never is."""
+
+import pytest
+
+from lifecycle.exceptions import EngineUnreachable
+from lifecycle.models import State
+from tests.lifecycle.conftest import NAME, idle, row, use
+from tests.lifecycle.fake_engine import raising
+
+
+def test_the_idle_are_stopped_and_that_is_told_afterwards(lifecycle, engine, clock, box, events):
+    idle(lifecycle, clock, 75)
+    events.clear()
+    told = []
+    engine.after["stop"] = [lambda: told.extend(events.types)]
+    lifecycle.stop_idle()
+    assert (box.running, told) == (False, [])
+    assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75}
+    assert row().state == State.ASLEEP
+
+
+def test_who_worked_within_the_timeout_is_not_stopped(lifecycle, engine, clock, box):
+    idle(lifecycle, clock, 59)
+    lifecycle.stop_idle()
+    assert box.running
+
+
+def test_the_idle_time_begins_with_the_end_of_the_work(lifecycle, clock, box):
+    with lifecycle.use(NAME):
+        clock.go(3600)
+    lifecycle.stop_idle()
+    assert box.running
+
+
+def test_a_timeout_of_zero_is_never(lifecycle, engine, clock, events):
+    box = engine.add(NAME, idle_timeout="0")
+    idle(lifecycle, clock, 10**6)
+    lifecycle.stop_idle()
+    assert box.running
+
+
+def test_who_works_is_never_stopped(lifecycle, clock, box):
+    with lifecycle.use(NAME):
+        clock.go(10**6)
+        lifecycle.stop_idle()
+        assert box.running
+
+
+def test_a_stop_that_meets_a_lease_claims_nothing(lifecycle, engine, clock, box, events):
+    """The lease comes after the stop has read the leases."""
+    idle(lifecycle, clock)
+    events.clear()
+    stop = lifecycle.claims.stop
+    grants = []
+
+    def lease_first(found, idle_seconds):
+        grants.append(lifecycle.take(NAME))
+        return stop(found, idle_seconds)
+
+    lifecycle.claims.stop = lease_first
+    lifecycle.stop_idle()
+    assert grants != [None]
+    assert (box.running, events) == (True, [])
+    assert row().state == State.READY
+
+
+def test_no_lease_is_taken_of_one_that_is_being_stopped(lifecycle, engine, clock, box):
+    idle(lifecycle, clock)
+    grants = []
+    engine.before["stop"] = [lambda: grants.append(lifecycle.take(NAME))]
+    lifecycle.stop_idle()
+    assert grants == [None]
+
+
+def test_an_idle_clock_in_the_future_is_set_to_now(lifecycle, clock, box):
+    use(lifecycle)
+    clock.set_back(3600)
+    lifecycle.stop_idle()
+    assert row().last_used == clock.now()
+    clock.go(60)
+    lifecycle.stop_idle()
+    assert not box.running
+
+
+def test_a_stop_that_the_engine_did_not_answer_is_settled_later(lifecycle, engine, clock, box, events):
+    idle(lifecycle, clock, 75)
+    events.clear()
+    engine.before["stop"] = [raising(EngineUnreachable("timed out"))]
+    with pytest.raises(EngineUnreachable):
+        lifecycle.stop_idle()
+    assert (row().state, events) == (State.STOPPING, [])
+    lifecycle.recover()
+    assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75}
+    assert not box.running
+
+
+def test_a_stop_keeps_to_the_grace_of_the_label(lifecycle, engine, clock, box):
+    box.labels["dormouse.stop-timeout"] = "2m"
+    graces = []
+    stop = engine.stop
+    engine.stop = lambda name, grace: (graces.append(grace), stop(name, grace))
+    idle(lifecycle, clock)
+    lifecycle.stop_idle()
+    assert graces == [120]
+
+
+def test_one_that_cannot_beat_ends_nobodys_leases(lifecycle, engine, box, clock, events):
+    with lifecycle.use(NAME):
+        clock.listeners.clear()  # the database is locked: there is no beat
+        for _ in range(60):
+            clock.go(1)
+            lifecycle.recover()
+        lifecycle.worker.beat()
+        lifecycle.recover()
+        lifecycle.stop_idle()
+    assert events.types == ["lazy_started"]
