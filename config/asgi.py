@@ -1,6 +1,7 @@
 """The web process: /events in front of Django's own handler, and the embedded supervisor beside them."""
 
 import os
+import resource
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -29,6 +30,16 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
 
 
 application = ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse})
+
+
+def allow_open_files(wanted: int) -> None:
+    """A stream is a socket, and a shell allows 1024 of them where the system would allow more."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), most))
+
+
+allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()

@@ -6,8 +6,6 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from config.healthz import healthz
-
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="agents")),
     path("agents/", include("agents_ui.urls")),
@@ -15,6 +13,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
-    path("healthz", healthz),
     path("favicon.ico", RedirectView.as_view(url=static("agents_ui/dormouse.svg"))),  # asked for by the admin's pages
 ]

@@ -15,6 +15,7 @@ from django.utils.text import Truncator
 
 from events import vocabulary
 from events.legible import legible
+from events.log import storable
 from events.models import EventLog
 
 admin.site.site_header = admin.site.site_title = "Dormouse"
@@ -45,7 +46,8 @@ class ValueFilter(admin.SimpleListFilter):
         return legible(value)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset
+        value = self.value()
+        return queryset.filter(**{str(self.parameter_name): storable(value)}) if value else queryset
 
 
 class TypeFilter(ValueFilter):

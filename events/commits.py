@@ -70,8 +70,6 @@ class PostgresCommits:
 
     def __init__(self) -> None:
         self._connection: Any = connections[DEFAULT_DB_ALIAS].copy()
-        # A server that is gone without a word is noticed within a minute.
-        self._connection.settings_dict["OPTIONS"] |= {"keepalives_idle": 30, "keepalives_interval": 10}
         self._listens = self._listen()
 
     def wait(self, stopped: threading.Event) -> None:

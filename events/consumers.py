@@ -11,6 +11,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 
 from events.cursors import requested_cursor
@@ -115,6 +116,12 @@ class EventStream(AsyncHttpConsumer):
             await self.stream()
         except Refused as refused:
             await self.refuse(refused.response)
+        except DatabaseError as error:
+            logger.error("a stream of events broke off: %s", error)
+            if self.reader:
+                await self.send_body(b"")
+            else:
+                await self.refuse(try_later(503, "The database does not answer."))
         except Exception:
             logger.exception("a stream of events broke off")
             if self.reader:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.dispatch import Signal
 
 from lifecycle import signals
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 #: Between the tries of a commit: at first, and at most.
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 5
+#: How long a worker that cannot beat is waited for.
+GIVE_UP_SECONDS = 30
 
 #: What the operator's log says of each, after its commit.
 SAID = {
@@ -90,13 +92,20 @@ class Claims:
             return False
         return Instance.objects.change(row, since=self._clock.now(), owner=self._worker.id, **values)
 
-    def check(self, row: Instance) -> None:
-        """Before an engine call that changes something. Raises ClaimLost.
+    def wait_out_doubt(self) -> None:
+        """A worker in doubt waits until it has beaten again: a database that was locked for seconds loses no claim.
 
-        A worker in doubt waits until it has beaten again: a database that was locked for seconds loses no claim.
+        Raises OperationalError where that takes too long for whoever waits for it.
         """
+        began = self._clock.monotonic()
         while self._worker.is_in_doubt():
+            if self._clock.monotonic() - began > GIVE_UP_SECONDS:
+                raise OperationalError(f"nothing could be written to the database for {GIVE_UP_SECONDS} s")
             self._clock.sleep(FIRST_RETRY_SECONDS)
+
+    def check(self, row: Instance) -> None:
+        """Before an engine call that changes something. Raises ClaimLost, and as `wait_out_doubt`."""
+        self.wait_out_doubt()
         mine = Instance.objects.filter(pk=row.pk, version=row.version, owner=self._worker.id)
         if not mine.exists():
             raise ClaimLost(f"{row.name}: another worker may have taken run {row.run} over")

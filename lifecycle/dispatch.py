@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from lifecycle.agentclient import agent_client
 from lifecycle.exceptions import LabelError, LifecycleError
 from lifecycle.labels import PREFIX
 from lifecycle.readiness import reason, url
@@ -59,12 +60,13 @@ class Work:
     content_type: str
     length: str | None = None
 
-    def headers(self) -> dict[str, str]:
-        found = {"accept-encoding": "identity"}
+    def headers(self) -> dict[bytes, bytes]:
+        """In the bytes that came: a type may hold any of them."""
+        found = {b"accept-encoding": b"identity"}
         if self.content_type:
-            found["content-type"] = self.content_type
+            found[b"content-type"] = self.content_type.encode("latin-1", "replace")
         if self.length is not None:
-            found["content-length"] = self.length
+            found[b"content-length"] = self.length.encode("latin-1", "replace")
         return found
 
 
@@ -109,12 +111,7 @@ class Dispatcher:
         began = time.monotonic()
         grant, woken = await self._waker.acquire(name)
         wake_ms = int((time.monotonic() - began) * 1000) if woken else None
-        client = httpx.AsyncClient(
-            transport=self._transport,
-            verify=False,  # noqa: S501  # plain HTTP; and making a TLS context takes 20 ms
-            trust_env=False,
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        )
+        client = agent_client(transport=self._transport, timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
         loop = asyncio.get_running_loop()
 
         def finish() -> None:

@@ -4,7 +4,8 @@ Observers read the rows, then list, then inspect what differs, then update by ve
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from queue import SimpleQueue
 from typing import Any
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 #: Sleeping instances whose labels are read by inspection, in one look.
 INSPECTIONS = 2
+#: An instance whose inspection hangs is left alone for so long.
+HANGING_SECONDS = 30
 #: How often an unchanged sight is written down again.
 SIGHT = timedelta(seconds=10)
 
@@ -34,6 +37,8 @@ class Observer:
         self._read: dict[str, tuple[str, Mapping[str, str]]] = {}
         self._heard: SimpleQueue[str] = SimpleQueue()
         self._missed_some = True
+        #: By instance whose inspection hung: until when it is left alone.
+        self._hanging: dict[str, float] = {}
 
     def hear_of(self, name: str) -> None:
         """The engine says that something happened to it: the next look inspects it. From any thread."""
@@ -51,7 +56,7 @@ class Observer:
             rows = {row.name: row for row in Instance.objects.all()}
             if missed_some:
                 doubtful |= {row.name for row in rows.values() if row.state == State.READY}
-            listed = {one.name: one for one in self._engine.instances()}
+            listed = {one.name: one for one in self._list()}
             self._note_sight("")
             self._compare(rows, listed, doubtful)
         except EngineUnreachable as error:
@@ -62,12 +67,43 @@ class Observer:
             self._missed_some = True  # what was heard is lost with this look
             raise
 
+    def _list(self) -> list[Listed]:
+        try:
+            return self._engine.instances()
+        except EngineUnreachable:
+            self._hanging.clear()  # it was the engine, not one instance
+            raise
+
     def _compare(self, rows: dict[str, Instance], listed: dict[str, Listed], doubtful: set[str]) -> None:
+        hung: list[str] = []
         for name, one in listed.items():
-            self._follow(rows.get(name) or self._new(one), one, name in doubtful)
+            with self._unless_it_hangs(name, hung) as can_be_asked:
+                if can_be_asked:
+                    self._follow(rows.get(name) or self._new(one), one, name in doubtful)
+                elif name in doubtful:
+                    self.hear_of(name)
         for name in rows.keys() - listed.keys():
             self._note_gone(rows[name])
-        self._read_labels([one for one in listed.values() if self._read.get(one.name) != _read_key(one)])
+        claimed = {row.name for row in rows.values() if row.state in (State.STARTING, State.STOPPING)}
+        unread = [one for one in listed.values() if self._read.get(one.name) != _read_key(one)]
+        self._read_labels([one for one in unread if one.name not in claimed], hung)
+
+    @contextmanager
+    def _unless_it_hangs(self, name: str, hung: list[str]) -> Iterator[bool]:
+        """Whether it may be asked for. One that hangs keeps nobody from the others; a second in one look is the engine.
+
+        Raises EngineUnreachable.
+        """
+        now = self._clock.monotonic()
+        try:
+            yield self._hanging.get(name, now) <= now
+        except EngineUnreachable as error:
+            self._hanging[name] = self._clock.monotonic() + HANGING_SECONDS
+            self.hear_of(name)
+            logger.warning("%s cannot be inspected: %s", name, error)
+            hung.append(name)
+            if len(hung) > 1:
+                raise
 
     def _follow(self, row: Instance, one: Listed, is_doubtful: bool) -> None:
         """Whether it runs, and what, where that may differ from the row."""
@@ -95,15 +131,18 @@ class Observer:
         if row.state == State.READY:
             self._note_state(row, self._inspect(row.name))
 
-    def _read_labels(self, unread: list[Listed]) -> None:
+    def _read_labels(self, unread: list[Listed], hung: list[str]) -> None:
         """Those of sleeping instances a few at a time, for a host may have hundreds."""
+        now = self._clock.monotonic()
+        unread = [one for one in unread if self._hanging.get(one.name, now) <= now]
         running = [one for one in unread if one.running]
         sleeping = [one for one in unread if not one.running]
         for one in running + sleeping[:INSPECTIONS]:
-            seen = self._inspect(one.name)
-            if seen:
-                self._note(one.name, **_of_labels(seen))
-                self._read[one.name] = _read_key(one)
+            with self._unless_it_hangs(one.name, hung):
+                seen = self._inspect(one.name)
+                if seen:
+                    self._note(one.name, **_of_labels(seen))
+                    self._read[one.name] = _read_key(one)
 
     def _new(self, one: Listed) -> Instance:
         defaults = {"since": self._clock.now(), "idle_timeout": labels.idle_timeout(one.labels)}

@@ -3,6 +3,7 @@
 Source: proc(5).
 """
 
+import os
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -24,6 +25,24 @@ def started(pid: int) -> str | None:
     except OSError:
         return None
     return start_time(stat)
+
+
+def is_gone(pid: int, pid_started: str) -> bool:
+    """Certainly: there is no such process, or it is another. One that /proc hides from us may well be there."""
+    try:
+        return start_time((PROC / str(pid) / "stat").read_text()) != pid_started
+    except OSError:
+        return not _exists(pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def start_time(stat: str) -> str | None:

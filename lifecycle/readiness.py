@@ -7,6 +7,7 @@ published port with nothing behind it, and closes it within a millisecond.
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import socket
@@ -14,10 +15,13 @@ from collections.abc import Callable
 
 import httpx
 
+from lifecycle.agentclient import agent_client
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Sighting
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartFailed
 from lifecycle.labels import Labels
+
+logger = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 1
 #: Between two attempts: at first, and after LONG_SECONDS. Ready is seen late by up to a pause and an attempt.
@@ -59,7 +63,7 @@ def wait_until_ready(engine: Engine, name: str, clock: Clock, ask: Probe = probe
         labels = seen.settings()
         if not seen.running:
             raise ended(engine, seen, mark)
-        why_not = ask(seen, labels)
+        why_not = _asked(ask, seen, labels)
         if why_not is None:
             return seen
         timeout = labels.start_timeout.total_seconds()
@@ -72,6 +76,15 @@ def wait_until_ready(engine: Engine, name: str, clock: Clock, ask: Probe = probe
                 log_tail=output(engine, seen, mark),
             )
         clock.sleep(pause(waited))
+
+
+def _asked(ask: Probe, seen: Sighting, labels: Labels) -> str | None:
+    """What nobody foresaw is a failed attempt, too: a run that cannot be probed must end."""
+    try:
+        return ask(seen, labels)
+    except Exception as error:
+        logger.exception("%s: the probe failed", seen.name)
+        return f"the probe failed ({type(error).__name__}: {error})"
 
 
 def pause(waited: float) -> float:
@@ -149,7 +162,7 @@ async def _status(target: str) -> int:
     """The status of one answer; the deadline is for the whole of it, for an agent may trickle."""
     async with (
         asyncio.timeout(ATTEMPT_SECONDS),
-        httpx.AsyncClient(verify=False, trust_env=False, timeout=None) as client,  # noqa: S113, S501  # see above; and it is plain HTTP
+        agent_client() as client,
         client.stream("GET", target) as response,
     ):
         return response.status_code

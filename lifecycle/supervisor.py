@@ -88,12 +88,16 @@ class Supervisor:
                 connections.close_all()
                 self._slots.release()
 
-        threading.Thread(target=run, name="transition", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="transition", daemon=True).start()
+        except RuntimeError:  # no more threads
+            self._slots.release()
+            raise
 
     def _say(self, trouble: str) -> None:
         """Once for each trouble, not once a second."""
         if trouble != self._said:
-            logger.warning("%s", trouble) if trouble else logger.info("The engine answers again")
+            logger.warning("%s", trouble) if trouble else logger.info("No longer so: %s", self._said)
         self._said = trouble
 
 

@@ -135,6 +135,7 @@ class Lifecycle:
             elif self._wake_settled(row):
                 return None
             else:  # others changed it; or this worker is in doubt, and must beat first
+                self.claims.wait_out_doubt()
                 self.clock.sleep(POLL_SECONDS)
 
     def _known(self, name: str) -> Instance:
@@ -218,17 +219,27 @@ class Lifecycle:
         raise failure
 
     def _probe_found(self, row: Instance, seen: Sighting) -> bool:
-        """One that others started: no event, and it is left running when it is not ready. Raises StartFailed."""
-        if not self.adopt(row, seen):
+        """One that others started: no event, and it is left running when it is not ready. Raises StartFailed.
+
+        Its idle clock begins with the probe, for work waits for it; one that is stopped all the same is woken.
+        """
+        if not self.adopt(row, seen) or not Instance.objects.change(row, last_used=self.clock.now()):
             return False
         try:
             seen = readiness.wait_until_ready(self.engine, row.name, self.clock, self.probe)
         except Missing:
             return False
+        except StartFailed as failure:
+            if failure.cause != Cause.NOT_READY or not self._is_still(row):
+                return False
+            raise
+        return self._is_still(row, seen.incarnation) and Instance.objects.change(row, probed=True)
+
+    def _is_still(self, row: Instance, incarnation: str = "") -> bool:
+        """Whether it is ready in that incarnation, by default the one of `row`, which is up to date then."""
+        expected = incarnation or row.incarnation
         row.refresh_from_db()
-        if row.state != State.READY or row.incarnation != seen.incarnation:
-            return False
-        return Instance.objects.change(row, probed=True)
+        return row.state == State.READY and row.incarnation == expected
 
     def adopt(self, row: Instance, seen: Sighting) -> bool:
         """Notes that others started it; its idle clock begins now. False: somebody else changed the row."""

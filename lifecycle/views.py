@@ -1,7 +1,9 @@
 """The API. Errors are problem details; permission is decided before existence."""
 
 import logging
+import os
 from collections.abc import AsyncIterator
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from django.db import DatabaseError
@@ -53,14 +55,14 @@ def instance(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
     """Wakes the instance, forwards the body, and streams the agent's answer back."""
-    user = await request.auser()
-    refused = refusal(user, await user.ahas_perm(DISPATCH), DISPATCH) or csrf_problem(request)
-    if refused:
-        return refused
-    if not _can_be_a_name(name):
-        return problem_of(UnknownInstance(name))
-    work = Work(_body(request), request.META.get("CONTENT_TYPE", ""), request.META.get("CONTENT_LENGTH") or None)
     try:
+        user = await request.auser()
+        refused = refusal(user, await user.ahas_perm(DISPATCH), DISPATCH) or csrf_problem(request)
+        if refused:
+            return refused
+        if not _can_be_a_name(name):
+            return problem_of(UnknownInstance(name))
+        work = Work(_body(request), request.META.get("CONTENT_TYPE", ""), _length(request))
         dispatcher = await assembly.dispatcher()
         answer = await dispatcher.dispatch(name, work)
     except LifecycleError as error:
@@ -96,6 +98,18 @@ async def _body(request: HttpRequest) -> AsyncIterator[bytes]:
     """The body, which Django has received already, in memory or in a file. In a coroutine, for reads are short."""
     while chunk := request.read(CHUNK_BYTES):
         yield chunk
+
+
+def _length(request: HttpRequest) -> str | None:
+    """In bytes. Of a body that came in chunks, too, which Django has received by now: many agents know only lengths."""
+    stated: str | None = request.META.get("CONTENT_LENGTH")
+    received = getattr(request, "_stream", None)
+    if stated or not isinstance(received, SpooledTemporaryFile):
+        return stated or None
+    position = received.tell()
+    length = received.seek(0, os.SEEK_END)
+    received.seek(position)
+    return str(length - position)
 
 
 def _response(answer: Answer) -> StreamingHttpResponse:

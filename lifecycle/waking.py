@@ -29,6 +29,7 @@ class Waker:
         self._lifecycle = lifecycle
         self._short_work = ThreadPoolExecutor(SHORT_WORK_THREADS, thread_name_prefix="dispatch")
         self._runs: dict[str, Future[None]] = {}
+        self._settling: set[str] = set()
         self._joining = threading.Lock()
 
     async def acquire(self, name: str) -> tuple[Grant, bool]:
@@ -64,7 +65,11 @@ class Waker:
             if run is None:
                 run = self._runs[name] = Future()
                 run.set_running_or_notify_cancel()  # nobody who waits can cancel it
-                threading.Thread(target=self._lead, args=(name, run), name=f"wake {name}", daemon=True).start()
+                try:
+                    threading.Thread(target=self._lead, args=(name, run), name=f"wake {name}", daemon=True).start()
+                except RuntimeError:  # no more threads
+                    del self._runs[name]
+                    raise
             return run
 
     def _lead(self, name: str, run: Future[None]) -> None:
@@ -84,11 +89,17 @@ class Waker:
             run.set_result(None)
 
     def _settle(self, name: str) -> None:
-        """What an unforeseen error left claimed: this process lives, so nobody else would."""
+        """What an unforeseen error left claimed: this process lives, so nobody else would. One at a time does it."""
+        with self._joining:
+            if name in self._settling:
+                return
+            self._settling.add(name)
         try:
             while not self._lifecycle.settle_own(name):
                 self._lifecycle.clock.sleep(SETTLE_AGAIN_SECONDS)
         finally:
+            with self._joining:
+                self._settling.remove(name)
             connections.close_all()
 
     async def _take(self, name: str) -> Grant | None:

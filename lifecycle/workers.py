@@ -127,4 +127,4 @@ class Watch:
     def _is_gone(self, worker: Worker) -> bool:
         """Certainly: its pid meant something here, and it is no more."""
         here = bool(self._home) and worker.home == self._home
-        return here and procfs.started(worker.pid) != worker.pid_started
+        return here and procfs.is_gone(worker.pid, worker.pid_started)

@@ -143,10 +143,12 @@ class DockerEngine(Engine):
     def _client(self, seconds: int = ASK_SECONDS) -> Iterator[Any]:
         """A connected client whose calls take at most `seconds`."""
         try:
-            with self._connecting:
-                if seconds not in self._clients:
-                    client = docker.from_env(timeout=seconds, max_pool_size=50, environment=self._environment)
-                    self._clients[seconds] = client.api
+            if seconds not in self._clients:  # not under a lock: an engine that hangs would be waited for in turn
+                client = docker.from_env(timeout=seconds, max_pool_size=50, environment=self._environment)
+                with self._connecting:
+                    is_first = self._clients.setdefault(seconds, client.api) is client.api
+                if not is_first:
+                    client.close()
             yield self._clients[seconds]
         except APIError as error:
             raise EngineUnreachable(f"the Docker Engine answered: {_said(error)}") from error
@@ -245,7 +247,7 @@ def _health_interval(config: Mapping[str, Any]) -> timedelta | None:
 
 
 def _warnings(container: Mapping[str, Any]) -> tuple[str, ...]:
-    found = [f"{name} is no label of Dormouse's" for name in labels.unknown(container["Config"]["Labels"])]
+    found = [f"{name!r} is no label of Dormouse's" for name in labels.unknown(container["Config"]["Labels"])]
     policy = container["HostConfig"].get("RestartPolicy", {}).get("Name") or "no"
     if policy != "no":
         found.append(f"its restart policy is {policy}: Docker may start it when Dormouse did not")

@@ -32,6 +32,13 @@ def test_health_is_told_without_tls_and_nothing_else_is(db, settings):
     assert Client().get("/agents/").status_code == 301
 
 
+def test_health_is_told_whatever_address_was_asked_and_nothing_else_is(db):
+    asked = {"host": "10.1.2.3:8000"}
+    assert Client().get("/healthz", headers=asked).status_code == 200
+    assert Client().get("/agents/", headers=asked).status_code == 400
+    assert Client().post("/healthz", headers=asked).status_code == 405
+
+
 @pytest.mark.parametrize(("sent", "known"), [("tökén", True), ("token", False)])
 def test_a_token_may_have_any_character(settings, sent, known):
     settings.DORMOUSE_API_TOKEN = "tökén"

@@ -73,7 +73,7 @@ def test_a_restart_policy_is_a_warning(engine, containers):
 
 def test_a_misspelt_label_is_a_warning(engine, containers):
     seen = engine.inspect(containers.create(idel_timeout="5m"))
-    assert seen.warnings == ("dormouse.idel-timeout is no label of Dormouse's",)
+    assert seen.warnings == ("'dormouse.idel-timeout' is no label of Dormouse's",)
 
 
 def test_a_container_without_the_label_is_neither_seen_nor_touched(engine, containers):

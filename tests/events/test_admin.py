@@ -112,3 +112,9 @@ def test_the_permission_alone_is_not_enough(client: Client, event: EventLog):
     user.user_permissions.add(Permission.objects.get(codename="view_eventlog"))
     client.force_login(user)
     assert client.get(AUDIT).status_code == 302
+
+
+@pytest.mark.parametrize("query", ["?instance=%00", "?type=%00", "?instance=%ed%a0%80"])
+def test_a_filter_that_no_text_can_match_finds_nothing(superuser: Client, event: EventLog, query: str):
+    page = superuser.get(AUDIT + query)
+    assertContains(page, "0 event log")

@@ -237,6 +237,20 @@ def test_an_error_before_the_stream_is_a_problem_without_detail(monkeypatch):
         logging.getLogger("events.consumers").disabled = False
 
 
+def test_a_database_that_does_not_answer_who_asks_is_tried_again_later():
+    async def fail(permission):
+        raise OperationalError("no database")
+
+    async def scenario():
+        listener = Listener()
+        listener._scope["has_perm"] = fail
+        async with listener:
+            assert (await listener.closed())["status"] == 503
+            assert listener.headers["retry-after"]
+
+    asyncio.run(scenario())
+
+
 def test_a_log_that_cannot_be_read_is_tried_again_later(monkeypatch):
     def fail():
         raise OperationalError("no database")

@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 
 from lifecycle import signals
 from lifecycle.clock import Clock
@@ -64,6 +64,14 @@ def test_a_worker_in_doubt_starts_nothing(lifecycle, engine, clock, box, monkeyp
     use(lifecycle)
     assert engine.count("start") == 1
     assert clock.monotonic() > began
+
+
+def test_a_worker_that_stays_in_doubt_says_so_to_who_waits(lifecycle, engine, box, monkeypatch):
+    """A disk that is full: everything can be read, and nothing written."""
+    monkeypatch.setattr(lifecycle.worker, "is_in_doubt", lambda: True)
+    with pytest.raises(OperationalError, match="nothing could be written to the database for 30 s"):
+        use(lifecycle)
+    assert engine.count("start") == 0
 
 
 def test_a_worker_that_comes_into_doubt_with_its_claim_starts_when_it_has_beaten(lifecycle, box, events, monkeypatch):

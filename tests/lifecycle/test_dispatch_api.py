@@ -171,6 +171,13 @@ def test_an_answer_can_do_nothing_on_our_origin(worker_agent):
     assert not answer.cookies
 
 
+@pytest.mark.parametrize("target", ["mailto:x", "::", "/elsewhere"])
+def test_an_answer_that_leads_elsewhere_is_an_answer(worker_agent, sleeper, target):
+    worker_agent.answer = lambda request: httpx.Response(302, text="see there", headers={"Location": target})
+    answer = post()
+    assert (answer.status_code, answer.body) == (302, b"see there")
+
+
 def test_body_and_type_and_path_reach_the_agent(worker_agent, sleeper):
     sleeper.labels["dormouse.dispatch-path"] = "/work?x=1"
     post(body=b"\x00\xff" * 100_000, content_type="application/x-thing")

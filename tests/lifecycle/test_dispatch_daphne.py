@@ -79,6 +79,19 @@ def test_an_answer_that_the_agent_breaks_off_is_broken_for_the_caller(server, wo
         answer.read()
 
 
+def test_work_that_came_in_chunks_reaches_the_agent_with_its_length(server):
+    """Which is all that many agents know."""
+    with dispatch(server, iter([b"break off ", b"chunks"])) as answer:
+        assert answer.status_code == 200
+        assert next(answer.iter_text()) == "half"
+
+
+def test_a_type_with_any_byte_is_passed_on(server):
+    url, headers = f"{server.url}/api/instances/{NAME}/dispatch", {"Content-Type": b"text/plain; name=\xe9"}
+    with httpx.stream("POST", url, content="break off chunks", headers=server.bearer | headers) as answer:
+        assert answer.status_code == 200
+
+
 def test_a_broken_answer_is_one_line_of_the_log_and_the_server_goes_on(server):
     for _ in range(2):
         with dispatch(server, "break off chunks") as answer, pytest.raises(httpx.RemoteProtocolError):

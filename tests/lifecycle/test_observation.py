@@ -196,3 +196,52 @@ def test_an_engine_that_answers_again_is_noted_at_once(observer, engine):
         observer.look()
     observer.look()
     assert EngineSight.objects.get().error == ""
+
+
+class Hanging:
+    """Inspections of one instance time out."""
+
+    def __init__(self, engine, clock, names):
+        self.engine, self.clock, self.names, self.asked = engine, clock, names, []
+        self.inspect, engine.inspect = engine.inspect, self
+
+    def __call__(self, name):
+        self.asked.append(name)
+        if name in self.names:
+            self.clock.go(10)
+            raise EngineUnreachable("the Docker Engine does not answer in time")
+        return self.inspect(name)
+
+
+def test_one_whose_inspection_hangs_keeps_nobody_from_the_others(observer, lifecycle, engine, box, clock):
+    stuck = engine.add("a-stuck-one", ready="running")
+    box.begin()
+    stuck.begin()
+    hanging = Hanging(engine, clock, {"a-stuck-one"})
+    observer.look()
+    assert row().state == State.READY
+    assert EngineSight.objects.get().error == ""
+    hanging.asked.clear()
+    clock.go(1)
+    observer.look()
+    assert "a-stuck-one" not in hanging.asked
+    hanging.names.clear()
+    clock.go(30)
+    observer.look()
+    assert row("a-stuck-one").state == State.READY
+
+
+def test_two_that_hang_in_one_look_are_an_engine_that_does(observer, engine, box, clock):
+    for name in ("one", "other"):
+        engine.add(name, ready="running").begin()
+    Hanging(engine, clock, {"one", "other"})
+    with pytest.raises(EngineUnreachable):
+        observer.look()
+    assert EngineSight.objects.get().error
+
+
+def test_the_labels_of_one_that_is_being_started_are_read_later(observer, engine, box, clock):
+    make_row(clock, State.STARTING)
+    hanging = Hanging(engine, clock, {NAME})
+    observer.look()
+    assert hanging.asked == []

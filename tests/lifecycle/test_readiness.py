@@ -194,6 +194,26 @@ def test_an_address_of_ip_version_6_is_written_in_brackets():
 # The wait
 
 
+@pytest.mark.parametrize(
+    "target", ["mailto:x", "http:foo", "http://xn--/", "::", "/elsewhere", "https://other.example/"]
+)
+def test_an_answer_is_an_answer_wherever_it_leads(target):
+    head = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n"
+    with agent(answers(head)) as address:
+        assert readiness._http(address, None) is None
+        assert readiness._http(address, "/ready") is None
+
+
+def test_a_probe_that_fails_itself_ends_the_run_all_the_same(engine, clock, box, caplog):
+    def ask(seen, read):
+        raise ZeroDivisionError("nobody foresaw this")
+
+    box.begin()
+    with pytest.raises(StartFailed, match=r"the probe failed \(ZeroDivisionError: nobody foresaw this\)"):
+        wait_until_ready(engine, NAME, clock, ask)
+    assert "nobody foresaw this" in caplog.text
+
+
 def wait(engine, clock, agent):
     return wait_until_ready(engine, NAME, clock, agent)
 

@@ -43,7 +43,7 @@ def test_a_sweep_without_an_engine_stops_nothing_and_goes_on(supervisor, engine,
     supervisor.sweep()
     supervisor.sweep()
     supervisor.sweep()
-    assert [record.message for record in caplog.records] == ["nobody there", "The engine answers again"]
+    assert [record.message for record in caplog.records] == ["nobody there", "No longer so: nobody there"]
 
 
 def test_claims_of_the_dead_are_settled_though_the_engine_gives_no_list(supervisor, engine, events):

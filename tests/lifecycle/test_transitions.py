@@ -1,10 +1,12 @@
 """use(): waking what sleeps, and what is found running or dead; every event at its transition."""
 
+from datetime import timedelta
+
 import pytest
 
 from lifecycle.exceptions import Cause, LabelError, StartFailed, UnknownInstance
 from lifecycle.models import Instance, Lease, State
-from tests.lifecycle.conftest import NAME, idle, row, use
+from tests.lifecycle.conftest import NAME, idle, make_row, row, use
 
 
 def test_use_starts_what_sleeps(lifecycle, engine, box):
@@ -128,6 +130,32 @@ def test_one_found_running_that_is_not_ready_is_left_running(lifecycle, engine, 
         use(lifecycle)
     assert box.running
     assert (engine.count("stop"), events) == (0, [])
+
+
+def test_one_that_is_stopped_while_it_is_probed_is_woken(lifecycle, engine, agent, box, clock, events):
+    """Others started it, and it was idle for its timeout before a dispatch came, or was stopped by hand."""
+
+    def stop():
+        if engine.count("start") == 0:
+            box.end(143)
+            Instance.objects.update(state=State.ASLEEP, version=99)
+
+    box.begin()
+    agent.why_not = ["not yet", None]
+    clock.listeners.append(stop)
+    use(lifecycle)
+    assert engine.count("start") == 1
+    assert events.types == ["lazy_started"]
+
+
+def test_the_idle_clock_of_one_found_running_begins_again_with_its_probe(lifecycle, agent, box, clock):
+    box.begin()
+    lifecycle.adopt(make_row(clock, idle_timeout=timedelta(minutes=1)), lifecycle.engine.inspect(NAME))
+    clock.go(59)
+    agent.why_not = [*["not yet"] * 100, None]
+    clock.listeners.append(lifecycle.stop_idle)
+    use(lifecycle)
+    assert box.run == 1
 
 
 def test_one_found_running_is_probed_once(lifecycle, agent, box):

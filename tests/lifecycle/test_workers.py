@@ -62,6 +62,13 @@ def test_one_whose_pid_was_given_to_another_is_dead_at_once(watch, clock):
     assert watch.dead([id]) == {id}
 
 
+def test_one_that_proc_hides_is_alive_as_long_as_it_beats(watch, clock, monkeypatch, tmp_path):
+    id = make_worker(clock)
+    gone = make_worker(clock, pid=2**22 + 1)
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    assert watch.dead([id, gone]) == {gone}
+
+
 @pytest.mark.parametrize("home", ["another boot/pid:[1]", ""])
 def test_a_pid_of_elsewhere_says_nothing(watch, clock, home):
     id = make_worker(clock, home=home, pid=2**22 + 1, pid_started="1")
