@@ -136,10 +136,11 @@ def test_a_tab_that_takes_over_does_not_say_live_any_longer_either(proxy: Proxy,
     is_live(page)
     proxy.stall()
     page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
-    page.clock.run_for(20_000)
+    page.clock.run_for(23_500)
     leader.close()
     wait_for(lambda: streams(proxy) == 2, what="the takeover")
-    page.clock.run_for(6_000)
+    assert page.locator("#connection").inner_text().strip() == "Live"
+    page.clock.run_for(2_000)
     assert page.locator("#connection").inner_text().strip() == "Connecting…"
 
 

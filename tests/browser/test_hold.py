@@ -12,7 +12,7 @@ from events.models import EventLog
 from lifecycle.models import Instance
 from tests.browser.proxy import Proxy
 from tests.browser.seeing import HIDE, SignIn, is_live, rows, shows, state
-from tests.servers import Server
+from tests.servers import Server, wait_for
 
 
 @pytest.fixture
@@ -156,14 +156,16 @@ def test_the_list_never_has_more_than_500_rows_and_the_older_ones_are_a_link_awa
     assert page.locator(".row").evaluate_all("rows => rows.map(row => +row.dataset.id)") == ids[500:550]
 
 
-@pytest.mark.parametrize("read", [focus, scroll])
-def test_on_a_phone_it_does_not_move_either_when_the_cards_above_it_grow(server: Server, sign_in: SignIn, read):
+@pytest.mark.parametrize(("read", "height"), [(focus, 700), (focus, 1600), (scroll, 700)])
+def test_on_a_phone_it_does_not_move_either_when_the_cards_above_it_grow(server, sign_in: SignIn, read, height: int):
+    """Scrolled, or not scrolled at all, where the browser itself keeps nothing in its place."""
     Instance.objects.create(name="planner", since=timezone.now(), run=3)
     for _ in range(60):
         record("a.b", instance="planner")
-    page = sign_in(server, viewport={"width": 390, "height": 700})
+    page = sign_in(server, viewport={"width": 390, "height": height})
     is_live(page)
     read(page)
+    assert (page.evaluate("scrollY") == 0) == (height == 1600)
     row = page.locator(".row").nth(25 if read is scroll else 2)
     page.evaluate("new Promise((done) => setTimeout(done, 200))")  # scrolled, and drawn
     before = row.evaluate("row => row.getBoundingClientRect().top")
@@ -202,6 +204,8 @@ def test_rows_are_asked_for_at_most_once_a_second_in_a_burst(proxy: Proxy, sign_
     expect(page.locator(".row").first).to_have_attribute("data-id", str(last))
     asked = sum("/agents/activity" in line for line in proxy.asked)
     assert 3 <= asked <= time.monotonic() - began + 2
+    wait_for(lambda: time.monotonic() - began > 8)  # and then no more
+    assert sum("/agents/activity" in line for line in proxy.asked) <= asked + 2
 
 
 @pytest.mark.parametrize(("motion", "tinted"), [("no-preference", "1.5s"), ("reduce", "0s")])
@@ -243,3 +247,20 @@ def test_the_announcer_is_silent_on_load_and_speaks_at_most_once_a_second(page: 
     assert spoken
     gaps = [later[0] - earlier[0] for earlier, later in pairwise(spoken)]
     assert all(gap >= 990 for gap in gaps), spoken
+
+
+def test_of_what_comes_at_once_the_announcer_says_the_first_and_a_second_later_the_last(page: Page):
+    page.evaluate(
+        """async () => {
+            const {announce} = await import('/static/agents_ui/stream.js');
+            window.spoken = [];
+            const announcer = document.getElementById('announcer');
+            new MutationObserver(() => spoken.push([Date.now(), announcer.textContent]))
+                .observe(announcer, {childList: true, characterData: true, subtree: true});
+            for (const text of ['one', 'two', 'three']) announce(text);
+        }"""
+    )
+    wait_for(lambda: len(page.evaluate("spoken")) == 2)
+    (first, one), (second, other) = page.evaluate("spoken")
+    assert (one, other) == ("one", "three")
+    assert second - first >= 990
