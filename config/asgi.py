@@ -1,5 +1,6 @@
 """The web process: /events in front of Django's own handler, and the embedded supervisor beside them."""
 
+import logging
 import os
 import resource
 from typing import Any
@@ -8,6 +9,8 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.urls import path, re_path
+
+logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up: the imports below need it
@@ -35,8 +38,11 @@ application = ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse
 def allow_open_files(wanted: int) -> None:
     """A stream is a socket, and a shell allows 1024 of them where the system would allow more."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), most))
+    possible = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if allowed != resource.RLIM_INFINITY and allowed < possible:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, most))
+    if possible < wanted:
+        logger.warning("Only %d files may be open, of which DORMOUSE_MAX_STREAMS may need %d: ulimit -n", most, wanted)
 
 
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)

@@ -1,5 +1,8 @@
 """What anybody can send, and what they get for it."""
 
+import resource
+from pathlib import Path
+
 import httpx
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -52,3 +55,16 @@ def test_every_page_says_what_it_may_load(db, address):
     for rule in ("default-src 'self'", "object-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"):
         assert rule in policy
     assert "unsafe" not in policy
+
+
+def test_a_server_may_open_as_many_files_as_streams_need(serve):
+    """A shell allows 1024, where the system allows many more."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+    try:
+        server = serve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+    soft = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3]
+    assert int(soft) == min(5000 + 1024, most)
