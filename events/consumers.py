@@ -118,16 +118,17 @@ class EventStream(AsyncHttpConsumer):
             await self.refuse(refused.response)
         except DatabaseError as error:
             logger.error("a stream of events broke off: %s", error)
-            if self.reader:
-                await self.send_body(b"")
-            else:
-                await self.refuse(try_later(503, "The database does not answer."))
+            await self.break_off(try_later(503, "The database does not answer."))
         except Exception:
             logger.exception("a stream of events broke off")
-            if self.reader:
-                await self.send_body(b"")
-            else:
-                await self.refuse(ProblemResponse(500, "The stream could not begin."))
+            await self.break_off(ProblemResponse(500, "The stream could not begin."))
+
+    async def break_off(self, instead: HttpResponse) -> None:
+        """Ends a stream that has begun; `instead` is the answer where none has."""
+        if self.reader:
+            await self.send_body(b"")
+        else:
+            await self.refuse(instead)
 
     async def stream(self) -> None:
         person, cursor, about = await self.admitted()

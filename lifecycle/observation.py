@@ -77,26 +77,27 @@ class Observer:
     def _compare(self, rows: dict[str, Instance], listed: dict[str, Listed], doubtful: set[str]) -> None:
         hung: list[str] = []
         for name, one in listed.items():
-            with self._unless_it_hangs(name, hung) as can_be_asked:
-                if can_be_asked:
-                    self._follow(rows.get(name) or self._new(one), one, name in doubtful)
-                elif name in doubtful:
+            if self._is_left_alone(name):
+                if name in doubtful:
                     self.hear_of(name)
+                continue
+            with self._unless_it_hangs(name, hung):
+                self._follow(rows.get(name) or self._new(one), one, name in doubtful)
         for name in rows.keys() - listed.keys():
             self._note_gone(rows[name])
         claimed = {row.name for row in rows.values() if row.state in (State.STARTING, State.STOPPING)}
         unread = [one for one in listed.values() if self._read.get(one.name) != _read_key(one)]
         self._read_labels([one for one in unread if one.name not in claimed], hung)
 
-    @contextmanager
-    def _unless_it_hangs(self, name: str, hung: list[str]) -> Iterator[bool]:
-        """Whether it may be asked for. One that hangs keeps nobody from the others; a second in one look is the engine.
+    def _is_left_alone(self, name: str) -> bool:
+        """For a while, since it hung."""
+        return self._clock.monotonic() < self._hanging.get(name, 0)
 
-        Raises EngineUnreachable.
-        """
-        now = self._clock.monotonic()
+    @contextmanager
+    def _unless_it_hangs(self, name: str, hung: list[str]) -> Iterator[None]:
+        """One that hangs keeps nobody from the others; a second in one look is the engine. Raises EngineUnreachable."""
         try:
-            yield self._hanging.get(name, now) <= now
+            yield
         except EngineUnreachable as error:
             self._hanging[name] = self._clock.monotonic() + HANGING_SECONDS
             self.hear_of(name)
@@ -133,8 +134,7 @@ class Observer:
 
     def _read_labels(self, unread: list[Listed], hung: list[str]) -> None:
         """Those of sleeping instances a few at a time, for a host may have hundreds."""
-        now = self._clock.monotonic()
-        unread = [one for one in unread if self._hanging.get(one.name, now) <= now]
+        unread = [one for one in unread if not self._is_left_alone(one.name)]
         running = [one for one in unread if one.running]
         sleeping = [one for one in unread if not one.running]
         for one in running + sleeping[:INSPECTIONS]:

@@ -49,11 +49,14 @@ export function check() {
   if (Date.now() - Math.max(heard, news.retryAt) < BEAT_MS) return;
   heard = Date.now();
   const isGone = { phase: "connecting", downSince: 0 };
-  if (!turn) news = { ...news, ...isGone };
-  else tell(isGone);
-  say();
-  if (turn) connecting.abort();
-  else lead(true);
+  if (turn) {
+    tell(isGone);
+    connecting.abort();
+  } else {
+    news = { ...news, ...isGone };
+    say();
+    lead(true);
+  }
 }
 
 // In all tabs: asking again is useless.
