@@ -34,10 +34,10 @@ check: .venv/dev.stamp
 
 # With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST, cold starts too. ARGS="--help" explains.
 bench: .venv/dev.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp)
-	@$(VENV)/python -m tests.benchmarks $(ARGS)
+	@$(VENV)/python -m benchmarks $(ARGS)
 
 pictures: .venv/dev.stamp
-	@$(VENV)/python -m tests.pictures
+	@$(VENV)/python -m tools.pictures
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from lifecycle import status
+from lifecycle.api import status
 from lifecycle.models import EngineSight, Instance, State
 
 #: The supervisor looks every few seconds; when it has not for this long, it is not running.

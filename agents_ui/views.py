@@ -12,6 +12,8 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_safe
 
+from access.permissions import VIEW_EVENTS
+from access.problems import ProblemResponse, refusal
 from agents_ui import timeline
 from agents_ui.instances import cards, sight
 from agents_ui.timeline import Filter, Row
@@ -19,16 +21,13 @@ from agents_ui.zones import in_readers_zone
 from events.models import EventLog
 from events.vocabulary import WORDS, word
 from lifecycle.models import Instance
-from lifecycle.problems import ProblemResponse, refusal
-
-SEE = "events.view_eventlog"
 
 View = Callable[..., HttpResponse]
 
 
 def page(view: View) -> View:
     """A page for people: the login for those signed out, the 403 page for those who may not see it."""
-    permitted = permission_required(SEE, raise_exception=True)(in_readers_zone(view))
+    permitted = permission_required(VIEW_EVENTS, raise_exception=True)(in_readers_zone(view))
     return require_safe(gzip_page(never_cache(login_required(permitted))))
 
 
@@ -39,7 +38,7 @@ def fragment(view: View) -> View:
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return refusal(request.user, request.user.has_perm(SEE), SEE) or drawn(request, *args, **kwargs)
+        return refusal(request.user, request.user.has_perm(VIEW_EVENTS), VIEW_EVENTS) or drawn(request, *args, **kwargs)
 
     return require_safe(gzip_page(cache_control(private=True, no_cache=True)(answer)))
 

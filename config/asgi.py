@@ -15,15 +15,14 @@ logger = logging.getLogger(__name__)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up: the imports below need it
 
-from config.access import AsgiAccess  # noqa: E402
-from config.pacing import Paced  # noqa: E402
+from access.middleware import AsgiAccess  # noqa: E402
+from config.daphne import Backpressure, CloseBrokenAnswers  # noqa: E402
 from events.consumers import EventStream  # noqa: E402
-from lifecycle.brokenanswers import BreakOff  # noqa: E402
-from lifecycle.supervisor import start_embedded  # noqa: E402
+from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 
 routes: list[Any] = [
-    path("events", Paced(AsgiAccess(EventStream.as_asgi()))),  # type: ignore[arg-type]
-    re_path("", BreakOff(Paced(django))),  # type: ignore[arg-type]
+    path("events", Backpressure(AsgiAccess(EventStream.as_asgi()))),  # type: ignore[arg-type]
+    re_path("", CloseBrokenAnswers(Backpressure(django))),  # type: ignore[arg-type]
 ]
 
 

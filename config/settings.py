@@ -105,6 +105,7 @@ INSTALLED_APPS = [
     "agents_ui",
     "events",
     "lifecycle",
+    "access",
     "csp",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -126,7 +127,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "config.access.BearerTokenMiddleware",
+    "access.middleware.BearerTokenMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -14,13 +14,13 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 
+from access.permissions import VIEW_EVENTS
+from access.problems import ProblemResponse, refusal
 from events.cursors import requested_cursor
-from events.eventstream import PERMISSION
 from events.log import storable
 from events.readers import Limits, Reader
 from events.ring import About
 from events.tail import Tail, follow
-from lifecycle.problems import ProblemResponse, refusal
 
 logger = logging.getLogger(__name__)
 
@@ -145,8 +145,8 @@ class EventStream(AsyncHttpConsumer):
         request: HttpRequest = self.context.pop("request")
         if request.method != "GET":
             raise Refused(method_not_allowed())
-        user, permitted = await self.context["has_perm"](PERMISSION)
-        if response := refusal(user, permitted, PERMISSION):
+        user, permitted = await self.context["has_perm"](VIEW_EVENTS)
+        if response := refusal(user, permitted, VIEW_EVENTS):
             raise Refused(response)
         return user.pk, *asked(request)
 
@@ -154,7 +154,7 @@ class EventStream(AsyncHttpConsumer):
         await self.send_body(body, more_body=True)
 
     async def may_read(self) -> bool:
-        _, permitted = await self.context["has_perm"](PERMISSION)
+        _, permitted = await self.context["has_perm"](VIEW_EVENTS)
         return bool(permitted)
 
     async def refuse(self, response: HttpResponse) -> None:

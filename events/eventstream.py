@@ -10,13 +10,12 @@ from django_eventstream.event import Event
 from django_eventstream.storage import EventDoesNotExist, StorageBase
 from django_eventstream.utils import sse_encode_event
 
+from access.permissions import VIEW_EVENTS
 from events.log import record
 from events.models import EventLog
 
 #: The one channel that is kept. What is sent on another reaches nobody: Dormouse serves no other stream.
 CHANNEL = "events"
-#: What seeing the log needs: the page, the stream, the JSON.
-PERMISSION = "events.view_eventlog"
 
 
 class EventLogStorage(StorageBase):  # type: ignore[misc]  # the library is not typed
@@ -53,7 +52,7 @@ class EventLogChannelManager(DefaultChannelManager):  # type: ignore[misc]  # th
     """Who may read which of the library's channels."""
 
     def can_read_channel(self, user: Any, channel: str) -> bool:
-        return channel == CHANNEL and user is not None and bool(user.has_perm(PERMISSION))
+        return channel == CHANNEL and user is not None and bool(user.has_perm(VIEW_EVENTS))
 
     def is_channel_reliable(self, channel: str) -> bool:
         """Whether the channel is kept in the log."""

@@ -5,11 +5,11 @@ import threading
 
 from asgiref.sync import sync_to_async
 
-from lifecycle.dispatch import Dispatcher
+from lifecycle.dispatch.dispatcher import Dispatcher
+from lifecycle.dispatch.wakes import Waker
 from lifecycle.engines import engine_from_settings
-from lifecycle.transitions import Lifecycle
-from lifecycle.waking import Waker
-from lifecycle.workers import ThisWorker
+from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.workers.heartbeats import ThisWorker
 
 _assembling = threading.Lock()
 

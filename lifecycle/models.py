@@ -79,7 +79,7 @@ class Instance(models.Model):
 
 
 class Worker(models.Model):
-    """One Dormouse process: web, supervisor or command. See `lifecycle.workers`."""
+    """One Dormouse process: web, supervisor or command. See `lifecycle.workers.heartbeats`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     kind = models.CharField(max_length=32)

@@ -1,6 +1,6 @@
 """What the README says is what the code does."""
 
-from lifecycle import labels
+from lifecycle.engines import labels
 from tests.servers import PROJECT
 
 README = (PROJECT / "README.md").read_text()

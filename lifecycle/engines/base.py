@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from lifecycle.engines.labels import Labels
 from lifecycle.exceptions import LabelError
-from lifecycle.labels import Labels
 
 
 @dataclass(frozen=True)

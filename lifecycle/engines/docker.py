@@ -18,7 +18,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from lifecycle import labels
+from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, Listed, Sighting
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
 

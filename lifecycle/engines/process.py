@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from lifecycle import labels
+from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, Listed, Sighting
 from lifecycle.engines.runfile import RunFile
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from lifecycle import procfs
+from lifecycle.workers import processes as procfs
 
 #: A look holds the lock for a moment; a start tries this often, this far apart.
 TRIES = 50

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
-from config.access import Program, program
+from access.users import TokenUser, token_user
 
 WEBSOCKET = {
     "Connection": "Upgrade",
@@ -46,7 +46,7 @@ def test_health_is_told_whatever_address_was_asked_and_nothing_else_is(db):
 def test_a_token_may_have_any_character(settings, sent, known):
     settings.DORMOUSE_API_TOKEN = "tökén"
     as_received = f"Bearer {sent}".encode().decode("latin-1")
-    assert isinstance(program(as_received), Program if known else AnonymousUser)
+    assert isinstance(token_user(as_received), TokenUser if known else AnonymousUser)
 
 
 @pytest.mark.parametrize("address", ["/agents/", "/accounts/login/", "/admin/login/", "/nowhere", "/agents/activity/0"])

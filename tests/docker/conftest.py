@@ -9,9 +9,9 @@ import pytest
 from docker import APIClient
 
 from lifecycle.engines.docker import DockerEngine
-from lifecycle.supervisor import Supervisor
-from lifecycle.transitions import Lifecycle
-from lifecycle.workers import ThisWorker
+from lifecycle.supervision.supervisor import Supervisor
+from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.workers.heartbeats import ThisWorker
 from tests.docker.engine import HOST, containers, docker_api
 from tests.docker.engine_log import EngineLog
 from tests.servers import Server, wait_for

@@ -10,7 +10,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import NotFound
 
-from lifecycle.labels import ENABLE, PREFIX
+from lifecycle.engines.labels import ENABLE, PREFIX
 
 BUSYBOX = Path("/bin/busybox")
 IMAGE = "dormouse-test-agent"

@@ -10,8 +10,8 @@ import django
 def main(name: str) -> None:
     django.setup()
     from lifecycle.engines.docker import DockerEngine
-    from lifecycle.transitions import Lifecycle
-    from lifecycle.workers import ThisWorker
+    from lifecycle.transitions.lifecycle import Lifecycle
+    from lifecycle.workers.heartbeats import ThisWorker
 
     class Engine(DockerEngine):
         def start(self, name: str) -> None:

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lifecycle.labels import ENABLE
+from lifecycle.engines.labels import ENABLE
 from lifecycle.models import Instance, State
-from lifecycle.supervisor import Supervisor
+from lifecycle.supervision.supervisor import Supervisor
 from tests.docker.containers import IMAGE
 
 SLEEPERS = 500

@@ -15,8 +15,8 @@ import pytest
 from django.db import connection
 from docker import APIClient
 
-from lifecycle import procfs
 from lifecycle.models import EngineSight, Instance, Lease, State
+from lifecycle.workers import processes as procfs
 from tests.conftest import need
 from tests.docker.containers import IMAGE, Containers, image
 from tests.docker.engine_log import EngineLog, agree, told_by_dormouse

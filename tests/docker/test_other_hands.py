@@ -4,7 +4,7 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from lifecycle.labels import ENABLE
+from lifecycle.engines.labels import ENABLE
 from lifecycle.models import Instance, Lease, State
 from tests.docker.containers import IMAGE
 from tests.docker.whole import WORK, dispatch, types

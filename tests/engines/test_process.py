@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from lifecycle import procfs
 from lifecycle.engines.process import ProcessEngine
 from lifecycle.exceptions import EngineUnreachable, LabelError, Missing, StartRejected
+from lifecycle.workers import processes as procfs
 from tests.engines.rigs import shell
 from tests.servers import PROJECT, wait_for
 

@@ -15,7 +15,7 @@ from channels.db import database_sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from httpx_sse import EventSource, ServerSentEvent, SSEError, connect_sse
 
-from config.access import Program
+from access.users import TokenUser
 from events.consumers import EventStream
 from events.log import record
 from tests.servers import DEADLINE_SECONDS, Server
@@ -91,7 +91,7 @@ class Listener:
     """One connection to EventStream without a server: `async with Listener("?after=0") as listener`."""
 
     def __init__(self, query: str = "", user: Any = sentinel.program, method: str = "GET", **initkwargs: Any) -> None:
-        self.user = Program() if user is sentinel.program else user
+        self.user = TokenUser() if user is sentinel.program else user
         self.permitted = True
         self.status = 0
         self.body = b""

@@ -7,7 +7,7 @@ from django_eventstream import get_current_event_id, send_event
 from django_eventstream.storage import EventDoesNotExist
 from django_eventstream.utils import get_channelmanager, get_storage
 
-from config.access import Program
+from access.users import TokenUser
 from events.eventstream import EventLogChannelManager, EventLogStorage, encode
 from events.log import record
 from events.models import EventLog
@@ -99,7 +99,7 @@ def test_the_channel_is_for_those_who_may_view_events():
     viewer, nobody = User.objects.create_user("viewer"), User.objects.create_user("nobody")
     viewer.user_permissions.add(Permission.objects.get(codename="view_eventlog"))
     assert may_read(viewer, "events")
-    assert may_read(Program(), "events")
+    assert may_read(TokenUser(), "events")
     assert not may_read(viewer, "other")
     assert not any(may_read(user, "events") for user in (nobody, AnonymousUser(), None))
 

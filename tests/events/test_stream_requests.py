@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from httpx_sse import EventSource
 
-from config.access import AsgiAccess
+from access.middleware import AsgiAccess
 from events.consumers import EventStream, Limits
 from events.log import record
 from tests.events.listening import connected

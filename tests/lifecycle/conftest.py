@@ -7,10 +7,10 @@ from django.dispatch import Signal
 
 from lifecycle import signals
 from lifecycle.engines.base import Sighting
-from lifecycle.labels import Labels
+from lifecycle.engines.labels import Labels
 from lifecycle.models import Instance, State
-from lifecycle.transitions import Lifecycle
-from lifecycle.workers import ThisWorker
+from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.fake_clock import FakeClock
 from tests.lifecycle.fake_engine import Box, FakeEngine
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from lifecycle import labels
+from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, Listed, Sighting
+from lifecycle.engines.labels import Labels
 from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
-from lifecycle.labels import Labels
 
 
 class Program(Enum):

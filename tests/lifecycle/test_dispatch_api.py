@@ -10,10 +10,10 @@ from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient, Client
 
 from lifecycle import assembly
-from lifecycle.dispatch import Dispatcher
+from lifecycle.dispatch.dispatcher import Dispatcher
+from lifecycle.dispatch.wakes import Waker
 from lifecycle.exceptions import Cause, EngineUnreachable, StartRejected
 from lifecycle.models import EngineSight, Instance, Lease, State
-from lifecycle.waking import Waker
 from tests.lifecycle.conftest import NAME, make_row
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for

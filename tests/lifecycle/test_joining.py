@@ -9,8 +9,8 @@ from django.db import connection, connections
 from lifecycle.clock import Clock
 from lifecycle.exceptions import StartFailed
 from lifecycle.models import Instance, State
-from lifecycle.transitions import Lifecycle
-from lifecycle.workers import ThisWorker
+from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.conftest import NAME, Events, make_row, row, use
 from tests.lifecycle.fake_engine import Program
 from tests.servers import wait_for

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from lifecycle import labels
+from lifecycle.engines import labels
 from lifecycle.exceptions import LabelError
 
 NAME = "reviewer-default"

@@ -5,8 +5,8 @@ import uuid
 import pytest
 from django.db import DatabaseError
 
-from lifecycle import leases
 from lifecycle.models import Instance, Lease, State
+from lifecycle.transitions import leases
 from tests.lifecycle.conftest import make_row, row
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ import pytest
 
 from lifecycle.exceptions import EngineUnreachable
 from lifecycle.models import EngineSight, Instance, State
-from lifecycle.observation import Observer
+from lifecycle.supervision.observation import Observer
 from tests.lifecycle.conftest import NAME, make_row, row
 from tests.lifecycle.fake_engine import raising
 

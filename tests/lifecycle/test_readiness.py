@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from lifecycle import labels, readiness
+from lifecycle.engines import labels
 from lifecycle.engines.base import Sighting
 from lifecycle.exceptions import Cause, LabelError, Missing, StartFailed
-from lifecycle.readiness import ATTEMPT_SECONDS, probe, wait_until_ready
+from lifecycle.transitions import readiness
+from lifecycle.transitions.readiness import ATTEMPT_SECONDS, probe, wait_until_ready
 from tests.lifecycle.conftest import NAME
 from tests.lifecycle.fake_engine import Program
 from tests.servers import free_port

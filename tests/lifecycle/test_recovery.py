@@ -7,7 +7,7 @@ import pytest
 
 from lifecycle.exceptions import EngineUnreachable, StartFailed
 from lifecycle.models import Lease, State
-from lifecycle.recovery import SECOND_LOOK_SECONDS
+from lifecycle.transitions.recovering import SECOND_LOOK_SECONDS
 from tests.lifecycle.conftest import NAME, make_row, row
 from tests.lifecycle.fake_engine import Program, raising
 

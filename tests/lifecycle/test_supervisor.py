@@ -8,9 +8,9 @@ from django.db import DatabaseError
 from lifecycle.clock import Clock
 from lifecycle.exceptions import EngineUnreachable
 from lifecycle.models import Instance
-from lifecycle.supervisor import Supervisor
-from lifecycle.transitions import Lifecycle
-from lifecycle.workers import ThisWorker
+from lifecycle.supervision.supervisor import Supervisor
+from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.conftest import NAME, make_row
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for

@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
+from lifecycle.dispatch.wakes import Waker
 from lifecycle.exceptions import StartFailed, UnknownInstance
 from lifecycle.models import Lease
-from lifecycle.transitions import Lifecycle
-from lifecycle.waking import Waker
-from lifecycle.workers import ThisWorker
+from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.conftest import NAME, row
 from tests.lifecycle.fake_engine import Program
 from tests.servers import DEADLINE_SECONDS, wait_for

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from lifecycle import procfs
 from lifecycle.models import Worker
-from lifecycle.workers import DOUBT_SECONDS, FORGET_SECONDS, SILENT_SECONDS, ThisWorker, Watch
+from lifecycle.workers import processes as procfs
+from lifecycle.workers.heartbeats import DOUBT_SECONDS, FORGET_SECONDS, SILENT_SECONDS, ThisWorker, Watch
 from tests.lifecycle.fake_clock import FakeClock
 
 pytestmark = pytest.mark.django_db

@@ -11,9 +11,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from lifecycle import assembly
-from lifecycle.dispatch import Dispatcher, Work
+from lifecycle.dispatch.dispatcher import Dispatcher, Work
+from lifecycle.dispatch.wakes import Waker
 from lifecycle.exceptions import LifecycleError
-from lifecycle.waking import Waker
 
 
 class Command(BaseCommand):

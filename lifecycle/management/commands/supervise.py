@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from lifecycle.supervisor import supervise
+from lifecycle.supervision.supervisor import supervise
 
 
 class Command(BaseCommand):

@@ -1,0 +1,53 @@
+"""Errors of the API as problem details: `application/problem+json`.
+
+Source: RFC 9457.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import CsrfViewMiddleware
+
+
+class ProblemResponse(JsonResponse):
+    """A response that describes an error of HTTP status `status`.
+
+    `detail` is a sentence for a person. `members` are further entries for a program.
+    """
+
+    def __init__(self, status: int, detail: str, **members: Any) -> None:
+        body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+        super().__init__(body | members, status=status, content_type="application/problem+json")
+        if status == HTTPStatus.UNAUTHORIZED:
+            self["WWW-Authenticate"] = "Bearer"
+
+
+def refusal(user: Any, permitted: bool, permission: str) -> ProblemResponse | None:
+    """Return the answer for a user without `permission`, or None if the user is `permitted`.
+
+    The answer is 401 if nobody is signed in, else 403.
+    """
+    if permitted:
+        return None
+    if user is None or not user.is_authenticated:
+        return ProblemResponse(401, "Sign in, or send the token as Authorization: Bearer.")
+    return ProblemResponse(403, f"This needs the permission {permission}.")
+
+
+def csrf_problem(request: HttpRequest) -> ProblemResponse | None:
+    """Return a 403 if a session's request lacks its CSRF token, which must be in the header `X-CSRFToken`.
+
+    Django's own check parses a form first, and a form that was parsed cannot be forwarded to an agent. Once a request
+    is being read, Django does not parse its form any more.
+    """
+    request.read(0)
+    check = _HeaderOnlyCsrf(lambda request: HttpResponse())
+    return check.process_view(request, lambda request: HttpResponse(), (), {})  # type: ignore[return-value]
+
+
+class _HeaderOnlyCsrf(CsrfViewMiddleware):
+    """Django's check of the CSRF token, with a problem as its answer."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> ProblemResponse:
+        return ProblemResponse(403, f"{reason} A session's POST sends it in the header X-CSRFToken.")

@@ -1,0 +1,220 @@
+"""The Agents page as a phone has it: over slow 4G, with a CPU four times slower."""
+
+import random
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+
+from benchmarks.report import Section, Table, median, number, percentile
+from benchmarks.rows import INSERT, INSTANCES, events, signed_in
+from benchmarks.serving import Publisher, dormouse
+from benchmarks.slow_line import SlowLine
+
+CPU_TIMES_SLOWER = 4
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "has_touch": True, "is_mobile": True}
+SEED_ROWS = 1000
+HELD = 100
+EVENTS_PER_SECOND = 10
+#: The page asks for rows at most once a second: further apart, each event is one by itself.
+APART_SECONDS = (1.3, 2.6)
+#: Around a tap nothing is asked of the page: Playwright's own scripts would be a part of what is measured.
+CALM_SECONDS = 1.5
+MB = 1024 * 1024
+
+TITLE = "The Agents page on a phone"
+ABOUT = """\
+Debian's Chromium, headless, as a phone whose CPU is {slower} times slower (by DevTools) than this machine's, behind a
+line with the figures of Lighthouse's slow 4G: a round trip of 150 ms, 1.6 Mbit/s down and 0.75 up, and a round trip
+more for a new connection. The log has {seed:,} events before. *The largest paint* is that of a first visit, with
+nothing cached, {loads} times. *An event* is from the return of the commit to the frame that has its row, for {singles}
+events that come singly. *The button* is from the tap on "Show {held} new events" to the next frame (Event Timing),
+{taps} times. *The heap* is JavaScript's, after a garbage collection, over {seconds} s of {a_second} events a second,
+with which the list grows from 50 rows to {rows}; of these {missing} were missing, repeated or out of order."""
+
+#: When each row was in a frame, by its event's id, in ms of wall time.
+WATCH_ROWS = """() => {
+    window.shown = {};
+    new MutationObserver((changes) => {
+        const rows = changes.flatMap((change) => [...change.addedNodes]).filter((node) => node.querySelectorAll)
+            .flatMap((node) => node.matches(".row") ? [node] : [...node.querySelectorAll(".row")]);
+        requestAnimationFrame(() => setTimeout(() => {
+            for (const row of rows) shown[row.dataset.id] ??= performance.timeOrigin + performance.now();
+        }));
+    }).observe(document.getElementById("timeline"), {childList: true, subtree: true});
+}"""
+WATCH_TAPS = """() => {
+    window.taps = [];
+    new PerformanceObserver((list) => taps.push(...list.getEntries()
+        .filter((entry) => entry.interactionId).map((entry) => entry.duration)))
+        .observe({type: "event", durationThreshold: 16});
+}"""
+LARGEST_PAINT = """() => new Promise((done) => new PerformanceObserver((list) =>
+    done(list.getEntries().at(-1).startTime)).observe({type: "largest-contentful-paint", buffered: true}))"""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One first visit: a browser of its own, with nothing cached, that is live."""
+
+    page: Page
+    devtools: CDPSession
+
+    def heap_bytes(self) -> int:
+        self.devtools.send("HeapProfiler.collectGarbage")
+        used: int = self.devtools.send("Runtime.getHeapUsage")["usedSize"]
+        return used
+
+    def wait_for_row(self, id: int) -> None:
+        self.page.locator(f".row[data-id='{id}']").wait_for(state="attached", timeout=60_000)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """Who visits: `url` is the slow line's."""
+
+    browser: Browser
+    url: str
+    cookie: tuple[str, str]
+
+    @contextmanager
+    def visit(self) -> Iterator[Visit]:
+        with closing(self.browser.new_context(**PHONE)) as context:  # type: ignore[arg-type]
+            name, value = self.cookie
+            # The zone is known from an earlier day: without it the rows are drawn a second time, in the zone.
+            cookies = {name: value, "zone": "UTC"}
+            context.add_cookies([{"name": key, "value": cookies[key], "url": self.url} for key in cookies])
+            page = context.new_page()
+            devtools = context.new_cdp_session(page)
+            devtools.send("Emulation.setCPUThrottlingRate", {"rate": CPU_TIMES_SLOWER})
+            page.goto(f"{self.url}/agents/")
+            page.get_by_text("Live", exact=True).wait_for(timeout=60_000)
+            yield Visit(page, devtools)
+
+
+def run(folder: Path, quick: bool) -> Section:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        return Section(TITLE, "Not measured: it needs Debian's Chromium (apt-get install chromium).")
+    loads, singles, taps, seconds = (2, 5, 1, 20) if quick else (9, 40, 5, 300)
+    with ExitStack() as stack:
+        server, environment = stack.enter_context(dormouse(folder))
+        seed(Path(environment["DATABASE_URL"].removeprefix("sqlite:///")))
+        cookie = signed_in(environment)
+        publisher = stack.enter_context(Publisher(environment))
+        line = stack.enter_context(SlowLine(server.port))
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        phone = Phone(browser, line.url, cookie)
+        log = Log(publisher)
+        rows = [
+            cells("the largest paint", largest_paints(phone, loads), 1500),
+            cells("an event to its row", events_to_rows(phone, log, singles), 500),
+            cells(f"the button for {HELD} held rows", button_taps(phone, log, taps), 200),
+        ]
+        more_bytes, shown, missing = grown_heap(phone, log, seconds * EVENTS_PER_SECOND)
+        browser.close()
+    rows.append(["the heap, more than before", f"{number(more_bytes / MB)} MB", "", "10 MB"])
+    about = ABOUT.format(
+        slower=CPU_TIMES_SLOWER,
+        seed=SEED_ROWS,
+        loads=loads,
+        singles=singles,
+        held=HELD,
+        taps=taps,
+        seconds=seconds,
+        a_second=EVENTS_PER_SECOND,
+        rows=shown,
+        missing=missing,
+    )
+    return Section(TITLE, about, {"": Table(["", "median", "p95", "goal"], rows)})
+
+
+def cells(what: str, times_ms: list[float], goal_ms: int) -> list[str]:
+    found = (median(times_ms), percentile(times_ms, 95), goal_ms)
+    return [what, *(f"{number(ms)} ms" for ms in found)]
+
+
+def seed(database: Path) -> None:
+    instance = """INSERT INTO lifecycle_instance (name, state, since, version, run, incarnation, probed, present,
+        label_error, label_warning) VALUES (?, 'asleep', datetime('now'), 0, 1, '', 0, 1, '', '')"""
+    sight = "INSERT INTO lifecycle_enginesight (engine, asked, error) VALUES ('process', '2999-01-01', '')"
+    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
+        connection.executemany(INSERT, events(SEED_ROWS))
+        connection.executemany(instance, [(f"agent-{number}",) for number in range(INSTANCES)])
+        connection.execute(sight)
+
+
+class Log:
+    """What is recorded meanwhile, by a process of its own; knows the ids, for nobody else writes."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self.latest = SEED_ROWS
+
+    def record(self, count: int, pause_seconds: float = 0) -> dict[int, float]:
+        """By id: when its commit had returned, in ms of wall time."""
+        to_wall_ns = time.time_ns() - time.monotonic_ns()
+        returned = self._publisher.publish(self.latest + 1, count, pause_seconds=pause_seconds, lifelike=True)
+        first = self.latest + 1
+        self.latest += count
+        return {first + index: (ns + to_wall_ns) / 1e6 for index, ns in enumerate(returned)}
+
+
+def largest_paints(phone: Phone, times: int) -> list[float]:
+    found = []
+    for _ in range(times):
+        with phone.visit() as visit:
+            found.append(float(visit.page.evaluate(LARGEST_PAINT)))
+    return found
+
+
+def events_to_rows(phone: Phone, log: Log, times: int) -> list[float]:
+    recorded: dict[int, float] = {}
+    with phone.visit() as visit:
+        visit.page.evaluate(WATCH_ROWS)
+        for _ in range(times):
+            recorded |= log.record(1)
+            visit.wait_for_row(log.latest)
+            time.sleep(random.uniform(*APART_SECONDS))
+        shown = visit.page.evaluate("shown")
+    return [shown[str(id)] - at for id, at in recorded.items()]
+
+
+def button_taps(phone: Phone, log: Log, times: int) -> list[float]:
+    """As Event Timing has them, in steps of 8 ms; what takes less than 16 ms it leaves out, and is 16 here."""
+    found = []
+    with phone.visit() as visit:
+        page = visit.page
+        page.evaluate(WATCH_TAPS)
+        for _ in range(times):
+            page.locator(".row").nth(30).scroll_into_view_if_needed()
+            log.record(HELD)
+            button = page.get_by_role("button", name=f"Show {HELD} new events", exact=True)
+            button.wait_for(timeout=60_000)
+            box = button.bounding_box()
+            assert box
+            page.evaluate("taps.length = 0")
+            time.sleep(CALM_SECONDS)
+            page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            time.sleep(CALM_SECONDS)
+            visit.wait_for_row(log.latest)
+            found.append(float(page.evaluate("Math.max(16, ...taps)")))
+    return found
+
+
+def grown_heap(phone: Phone, log: Log, count: int) -> tuple[int, int, int]:
+    """By how many bytes; how many rows there are then, and how many of them are not as they should be."""
+    with phone.visit() as visit:
+        before = visit.heap_bytes()
+        log.record(count, pause_seconds=1 / EVENTS_PER_SECOND)
+        visit.wait_for_row(log.latest)
+        more_bytes = visit.heap_bytes() - before
+        shown = visit.page.locator(".row").evaluate_all("rows => rows.map(row => +row.dataset.id)")
+    expected = range(log.latest, log.latest - len(shown), -1)
+    return more_bytes, len(shown), sum(one != other for one, other in zip(shown, expected, strict=True))

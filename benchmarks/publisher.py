@@ -1,0 +1,31 @@
+"""Records events in a process of its own, as it is told on its standard input. See serving.Publisher."""
+
+import json
+import sys
+import time
+
+import django
+
+django.setup()
+
+from benchmarks.marks import data  # noqa: E402
+from benchmarks.rows import lifelike_event  # noqa: E402
+from events.log import record  # noqa: E402
+
+
+def publish(first: int, count: int, filler_bytes: int, pause_seconds: float, lifelike: bool) -> list[int]:
+    returned = []
+    for number in range(first, first + count):
+        if lifelike:
+            type, instance, said = lifelike_event(number)
+            record(type, instance=instance, data=said)
+        else:
+            record("bench.mark", data=data(number, filler_bytes))
+        returned.append(time.monotonic_ns())
+        if pause_seconds:
+            time.sleep(pause_seconds)
+    return returned
+
+
+for line in sys.stdin:
+    print(json.dumps(publish(*json.loads(line))), flush=True)

@@ -1,0 +1,189 @@
+"""Many readers of one stream: the stock view, Dormouse, and a bare application as the limit."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from benchmarks.crowd import Crowd, Deliveries
+from benchmarks.report import Section, Table, median, number, percentile, ratio
+from benchmarks.serving import Daphne, Publisher, dormouse, events_request, manage
+
+BURST = 200
+GIVE_UP_SECONDS = 60
+WARM_READERS = 10
+
+ABOUT = f"""\
+Each server under the same daphne, one after the other; the readers are one process with raw sockets on 127.0.0.1.
+*Stock* is django-eventstream's view with its `DjangoModelStorage` in an SQLite file of its own, without session or
+access check. *Dormouse* is `config.asgi:application` on SQLite, asked with the bearer token. *Bare* is an ASGI
+application that writes ready bytes: the limit of daphne on this machine. Stock and bare publish in the server's own
+process (a request that calls `send_event` for each event, or appends bytes), because they hear of nothing else;
+Dormouse's events come from another process, each in a transaction of its own.
+
+Latency is from just before the publishing call (so with the commit) to the byte read, over all readers. The burst of
+{BURST} events lasts from before the first was published until every reader has all, and a delivery counts once; where
+not all of it was published after {GIVE_UP_SECONDS} s, it is left there. Lost, repeated and out of order are counted by
+the number in each event, at every reader, over all runs. The ratio is Dormouse's to stock's."""
+
+Publish = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of one server with so many readers."""
+
+    connect_seconds: float
+    reader_bytes: float
+    reader_bytes_after: float
+    threads: int
+    delivery_seconds: float
+    one: list[Deliveries]
+    burst: Deliveries
+    burst_seconds: float
+    publish_seconds: float
+    gave_up: bool
+
+    @property
+    def latencies_ms(self) -> list[float]:
+        return [ns / 1e6 for deliveries in self.one for ns in deliveries.latencies_ns]
+
+    @property
+    def all(self) -> list[Deliveries]:
+        return [*self.one, self.burst]
+
+
+@contextmanager
+def stock(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "benchmarks.stock.settings",
+        "STOCK_DATABASE": f"{folder}/stock-{time.monotonic_ns()}.db",
+    }
+    manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
+    with Daphne("benchmarks.stock.asgi:application", environment, folder / "stock.log") as server:
+        yield server, asked_to_publish(server)
+
+
+@contextmanager
+def bare(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
+    with Daphne("benchmarks.bare:application", {}, folder / "bare.log") as server:
+        yield server, asked_to_publish(server)
+
+
+@contextmanager
+def real(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
+    with dormouse(folder) as (server, environment), Publisher(environment) as publisher:
+        yield server, publisher.publish
+
+
+def asked_to_publish(server: Daphne) -> Publish:
+    def publish(first: int, count: int) -> None:
+        query = {"first": first, "count": count}
+        httpx.get(f"{server.url}/publish", params=query, timeout=GIVE_UP_SECONDS).raise_for_status()
+
+    return publish
+
+
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[tuple[Daphne, Publish]]]] = {
+    "stock": stock,
+    "Dormouse": real,
+    "bare": bare,
+}
+
+
+def measure(server: Daphne, publish: Publish, readers: int, events: int) -> Outcome:
+    with Crowd() as crowd:
+        crowd.connect(server.port, events_request(), WARM_READERS)
+        publish(0, 1)
+        time.sleep(1)
+        before = server.cost.rss_bytes
+        connect_seconds = crowd.connect(server.port, events_request(), readers - WARM_READERS)
+        time.sleep(2)  # the stock view loses what comes right after its opening message
+        connected = server.cost
+        one = [one_event(crowd, publish, readers, index + 1) for index in range(events)]
+        told = server.cost
+        began = time.monotonic_ns()
+        crowd.expect(events + 1, BURST)
+        gave_up = not is_published(publish, events + 1, BURST)
+        published = time.monotonic_ns()
+        burst = crowd.settle(calm_seconds=1, seconds=1 if gave_up else GIVE_UP_SECONDS)
+        added = readers - WARM_READERS
+        return Outcome(
+            connect_seconds=connect_seconds * readers / added,
+            reader_bytes=(connected.rss_bytes - before) / added,
+            reader_bytes_after=(server.cost.rss_bytes - before) / added,
+            threads=connected.threads,
+            delivery_seconds=(told.cpu_seconds - connected.cpu_seconds) / (readers * events),
+            one=one,
+            burst=burst,
+            burst_seconds=(burst.last_ns - began) / 1e9,
+            publish_seconds=(published - began) / 1e9,
+            gave_up=gave_up,
+        )
+
+
+def is_published(publish: Publish, first: int, count: int) -> bool:
+    """False where the server has not answered after GIVE_UP_SECONDS: with a thousand threads one may not come to it."""
+    try:
+        publish(first, count)
+    except httpx.ReadTimeout:
+        return False
+    return True
+
+
+def one_event(crowd: Crowd, publish: Publish, readers: int, index: int) -> Deliveries:
+    assert crowd.expect(index, 1) == readers
+    publish(index, 1)
+    return crowd.settle()
+
+
+def run(folder: Path, quick: bool) -> Section:
+    tables = {}
+    for readers, rounds, events in ((100, 1, 5),) if quick else ((100, 3, 20), (1000, 2, 20)):
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in SERVERS}
+        for _ in range(rounds):
+            for name, serve in SERVERS.items():
+                with serve(folder) as (server, publish):
+                    outcomes[name].append(measure(server, publish, readers, events))
+        times = f", median of {rounds} runs" if rounds > 1 else ""
+        tables[f"{readers:,} readers{times}"] = table(outcomes)
+    return Section("The stream", ABOUT, tables)
+
+
+def table(outcomes: dict[str, list[Outcome]]) -> Table:
+    def of(what: str, value: Callable[[Outcome], float], unit: str = "") -> list[str]:
+        found = {name: median(value(outcome) for outcome in runs) for name, runs in outcomes.items()}
+        compared = ratio(found["Dormouse"], found["stock"])
+        return [what, *(f"{number(one)}{unit}" for one in found.values()), compared]
+
+    def at_least(what: str, value: Callable[[Outcome], float]) -> list[str]:
+        """Seconds of the burst, which may not have ended."""
+        first, *cells, compared = of(what, value, " s")
+        marks = ("> " * any(run.gave_up for run in runs) for runs in outcomes.values())
+        return [first, *(mark + cell for mark, cell in zip(marks, cells, strict=True)), compared]
+
+    def counted(what: str, count: Callable[[Deliveries], int]) -> list[str]:
+        """Over all runs, and out of all that was expected: nothing to take a median of."""
+        found = [sum(count(one) for run in runs for one in run.all) for runs in outcomes.values()]
+        return [what, *(f"{one:,}" for one in found), ""]
+
+    rows = [
+        of("time to connect all", lambda one: one.connect_seconds, " s"),
+        of("memory per reader, connected", lambda one: one.reader_bytes / 1024, " KB"),
+        of("memory per reader, after the burst", lambda one: one.reader_bytes_after / 1024, " KB"),
+        of("threads of the server", lambda one: one.threads),
+        of("latency of one event, p50", lambda one: percentile(one.latencies_ms, 50), " ms"),
+        of("latency of one event, p99", lambda one: percentile(one.latencies_ms, 99), " ms"),
+        of("CPU of the server for one delivery", lambda one: one.delivery_seconds * 1e6, " us"),
+        at_least(f"burst of {BURST} events", lambda one: one.burst_seconds),
+        at_least("of it until all were published", lambda one: one.publish_seconds),
+        of("deliveries per second", lambda one: one.burst.arrived / one.burst_seconds),
+        counted("deliveries expected, all runs", lambda one: one.expected),
+        counted("lost, or not there in time", lambda one: one.lost),
+        counted("repeated", lambda one: one.repeated),
+        counted("out of order", lambda one: one.disordered),
+    ]
+    return Table(["", *outcomes, "ratio"], rows)

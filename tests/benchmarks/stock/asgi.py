@@ -1,6 +1,0 @@
-import os
-
-from django.core.asgi import get_asgi_application
-
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.stock.settings"
-application = get_asgi_application()
