@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from lifecycle.api import status
-from lifecycle.models import EngineSight, Instance, State
+from lifecycle.models import EngineStatus, Instance, State
 
 #: The supervisor looks every few seconds; when it has not for this long, it is not running.
 SIGHT_IS_OLD = timedelta(seconds=60)
@@ -90,7 +90,7 @@ def cards() -> Sequence[Card]:
 
 def sight() -> Sight:
     engine = settings.DORMOUSE_ENGINE
-    seen = EngineSight.objects.filter(engine=engine).first()
+    seen = EngineStatus.objects.filter(engine=engine).first()
     if seen is None:
         return Sight(engine, is_old=True)
     is_old = timezone.now() - seen.asked > SIGHT_IS_OLD

@@ -18,7 +18,7 @@ from typing import Any
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
 
-from lifecycle.dispatch.dispatcher import AgentBrokeOff
+from lifecycle.exceptions import AgentBrokeOff
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from lifecycle.models import EngineSight, Instance, Lease, Worker
+from lifecycle.models import EngineStatus, Instance, Lease, Worker
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # cannot be subscripted when it runs
@@ -30,7 +30,7 @@ class InstanceAdmin(ReadOnlyAdmin):
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ["id", "kind", "pid", "started", "beat"]
+    list_display = ["id", "kind", "pid", "started", "heartbeat"]
 
 
 @admin.register(Lease)
@@ -38,6 +38,6 @@ class LeaseAdmin(ReadOnlyAdmin):
     list_display = ["instance", "worker", "since"]
 
 
-@admin.register(EngineSight)
-class EngineSightAdmin(ReadOnlyAdmin):
+@admin.register(EngineStatus)
+class EngineStatusAdmin(ReadOnlyAdmin):
     list_display = ["engine", "asked", "answered", "error"]

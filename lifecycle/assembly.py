@@ -1,4 +1,4 @@
-"""This process's lifecycle, put together from the settings at its first use."""
+"""This process's lifecycle and dispatcher, made from the settings at their first use."""
 
 import functools
 import threading
@@ -6,33 +6,37 @@ import threading
 from asgiref.sync import sync_to_async
 
 from lifecycle.dispatch.dispatcher import Dispatcher
-from lifecycle.dispatch.wakes import Waker
+from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines import engine_from_settings
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
 
-_assembling = threading.Lock()
+_lock = threading.Lock()
 
 
 def lifecycle(kind: str = "web") -> Lifecycle:
-    """The same at every call. The first makes the process known as a worker of `kind`."""
-    with _assembling:
+    """Return this process's lifecycle. The first call registers the process as a worker of `kind`.
+
+    Raises DatabaseError if the worker cannot be registered.
+    """
+    with _lock:
         return _lifecycle(kind)
 
 
 async def dispatcher() -> Dispatcher:
-    """The one of the web process. Made in a thread, for that asks the database."""
-    return _made[0] if _made else await sync_to_async(_make_dispatcher)()
+    """Return the web process's dispatcher. The first call makes it in a thread, because it asks the database."""
+    return _dispatchers[0] if _dispatchers else await sync_to_async(_make_dispatcher)()
 
 
-_made: list[Dispatcher] = []
+#: The one dispatcher, when it has been made.
+_dispatchers: list[Dispatcher] = []
 
 
 def _make_dispatcher() -> Dispatcher:
-    with _assembling:
-        if not _made:
-            _made.append(Dispatcher(Waker(_lifecycle("web"))))
-        return _made[0]
+    with _lock:
+        if not _dispatchers:
+            _dispatchers.append(Dispatcher(Wakes(_lifecycle("web"))))
+        return _dispatchers[0]
 
 
 @functools.cache

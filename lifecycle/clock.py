@@ -19,3 +19,8 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+def milliseconds(seconds: float) -> int:
+    """Return `seconds` in whole milliseconds, rounded down."""
+    return int(seconds * 1000)

@@ -1,9 +1,14 @@
-"""What can go wrong between a dispatch and its agent. Each error carries its data; nobody parses a message."""
+"""What can go wrong between a dispatch and its agent.
+
+Each error carries its data, the HTTP status that the API answers with, and one sentence for a person. No code parses a
+message.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from http import HTTPStatus
+from typing import Any, ClassVar
 
 
 class Cause(StrEnum):
@@ -20,19 +25,26 @@ class Cause(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-#: Characters; in JSON one of them may take six bytes.
-MAX_ERROR = 1_000
-MAX_LOG_TAIL = 8_000
+#: Limits of a failure's texts, in characters. In JSON a character may take six bytes.
+MAX_ERROR_CHARACTERS = 1_000
+MAX_LOG_TAIL_CHARACTERS = 8_000
 
 
 class LifecycleError(Exception):
-    """Dormouse cannot do that."""
+    """Dormouse cannot do what was asked."""
+
+    status: ClassVar[HTTPStatus]
+
+    def members(self) -> dict[str, Any]:
+        """Return what the API's answer says beside the sentence, for a program."""
+        return {}
 
 
 @dataclass(eq=False)
 class UnknownInstance(LifecycleError):
-    """No instance of that name was ever heard of."""
+    """No instance of that name is known, and the engine has none."""
 
+    status = HTTPStatus.NOT_FOUND
     instance: str
 
     def __str__(self) -> str:
@@ -41,8 +53,9 @@ class UnknownInstance(LifecycleError):
 
 @dataclass(eq=False)
 class LabelError(LifecycleError):
-    """A label that cannot be read, or a container that Dormouse cannot handle as it was made."""
+    """A label cannot be read, or the container was made in a way that Dormouse cannot handle."""
 
+    status = HTTPStatus.CONFLICT
     instance: str
     label: str
     value: str
@@ -51,22 +64,32 @@ class LabelError(LifecycleError):
     def __str__(self) -> str:
         return f"{self.instance}: {self.label}={self.value!r} {self.reason}"
 
+    def members(self) -> dict[str, Any]:
+        """Return the instance, the label and its value."""
+        return {"instance": self.instance, "label": self.label, "value": self.value}
+
 
 @dataclass(eq=False)
 class EngineUnreachable(LifecycleError):
-    """The engine did not answer. Where `was_asked`, it may have done all the same what it was asked."""
+    """The engine did not answer. If `was_asked`, the call may still have taken effect."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
     error: str
     was_asked: bool = True
 
     def __str__(self) -> str:
         return self.error
 
+    def members(self) -> dict[str, Any]:
+        """Return the cause, as for a failed start."""
+        return {"cause": Cause.ENGINE_UNREACHABLE, "error": self.error}
+
 
 @dataclass(eq=False)
 class Missing(LifecycleError):
-    """The engine has no such instance (any more)."""
+    """The engine does not have the instance."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
     instance: str
 
     def __str__(self) -> str:
@@ -75,8 +98,9 @@ class Missing(LifecycleError):
 
 @dataclass(eq=False)
 class StartRejected(LifecycleError):
-    """The engine refused to start it: nothing was started."""
+    """The engine refused to start the instance, and nothing was started."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
     cause: Cause
     error: str
     exit_code: int | None = None
@@ -87,8 +111,9 @@ class StartRejected(LifecycleError):
 
 @dataclass(eq=False)
 class StartFailed(LifecycleError):
-    """A run that ended before it was ready. `error` is one sentence for a person, after "failed to start: "."""
+    """A run ended before the instance was ready. `error` continues the sentence "NAME failed to start: "."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
     instance: str
     cause: Cause
     error: str
@@ -96,31 +121,61 @@ class StartFailed(LifecycleError):
     log_tail: str = ""
 
     def __post_init__(self) -> None:
-        """Cuts what a container or an engine said: an event has room for 64 KiB, and a reader for less.
+        """Shorten what a container or an engine said, because an event holds at most 64 KiB.
 
-        Without NUL, too, which PostgreSQL keeps in no row: such a failure would never be settled.
+        NUL is replaced, because PostgreSQL stores it in no row: the commit of such a failure would never succeed.
         """
         self.error, self.log_tail = (
             text.replace("\0", "\N{REPLACEMENT CHARACTER}") for text in (self.error, self.log_tail)
         )
-        if len(self.error) > MAX_ERROR:
-            self.error = f"{self.error[:MAX_ERROR]}…"
-        if len(self.log_tail) > MAX_LOG_TAIL:
-            self.log_tail = f"…{self.log_tail[-MAX_LOG_TAIL:]}"
+        if len(self.error) > MAX_ERROR_CHARACTERS:
+            self.error = f"{self.error[:MAX_ERROR_CHARACTERS]}…"
+        if len(self.log_tail) > MAX_LOG_TAIL_CHARACTERS:
+            self.log_tail = f"…{self.log_tail[-MAX_LOG_TAIL_CHARACTERS:]}"
 
     def __str__(self) -> str:
         return f"{self.instance} failed to start: {self.error}"
 
     @classmethod
     def from_data(cls, instance: str, data: Mapping[str, Any]) -> "StartFailed":
-        """The failure that `data` was kept of."""
+        """Return the failure that `data()` described."""
         return cls(instance, Cause(data["cause"]), data["error"], data.get("exit_code"), data.get("log_tail", ""))
 
     def data(self) -> dict[str, Any]:
-        """What the event and the instance's row keep of it: known facts only."""
+        """Return what the event and the instance's row keep, without what is not known."""
         facts = {"error": self.error, "cause": str(self.cause), "exit_code": self.exit_code, "log_tail": self.log_tail}
         return {name: value for name, value in facts.items() if value not in (None, "")}
 
+    def members(self) -> dict[str, Any]:
+        """Return the instance and the facts, without the output, which only readers of the events may see."""
+        return {"instance": self.instance} | {key: value for key, value in self.data().items() if key != "log_tail"}
+
+
+@dataclass(eq=False)
+class AgentBrokeOff(LifecycleError):
+    """The agent did not answer, or its answer ended too early."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    instance: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.instance} broke off: {self.error}"
+
+
+@dataclass(eq=False)
+class AgentTooSlow(LifecycleError):
+    """The agent did not begin its answer within its dispatch-timeout."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    instance: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.instance} did not begin its answer within {self.seconds:g} s"
+
 
 class ClaimLost(LifecycleError):
-    """Another worker has taken this transition over; whatever was found out about it is theirs to say."""
+    """Another worker has taken this transition over, and reports what became of it."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE

@@ -1,10 +1,12 @@
 """What Dormouse knows of its instances, and which of its processes holds what.
 
-One row an instance. Every change of state is one conditional UPDATE (`InstanceQuerySet.change`): who changed the row
-owns the transition.
+An instance has one row. Each change of that row goes through a named method of `InstanceQuerySet`, which makes it with
+one conditional UPDATE: the process whose UPDATE succeeded owns the transition.
 """
 
 import uuid
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
@@ -12,7 +14,7 @@ from django.db.models import F
 
 
 class State(models.TextChoices):
-    """What an instance is doing, as far as Dormouse knows."""
+    """What an instance is doing, according to the last transition that Dormouse committed."""
 
     ASLEEP = "asleep", "asleep"
     STARTING = "starting", "starting"
@@ -21,11 +23,93 @@ class State(models.TextChoices):
 
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
-    def change(self, row: "Instance", **values: Any) -> bool:
-        """Compare and swap: writes `values` where the row is still as `row` was read; then `row` is up to date.
+    """The state machine's writes: every one of them, and nothing else.
 
-        False when somebody else changed it meanwhile: nothing was written, and `row` is out of date.
+    The methods that take a `row` compare and swap. They return False, and write nothing, if the row changed since
+    `row` was read; else `row` is up to date afterwards. `now` is wall time (UTC).
+    """
+
+    def register(self, name: str, *, now: datetime, idle_timeout: timedelta | None) -> "Instance":
+        """Return the row of `name`. If there is none yet, insert one that is asleep."""
+        return self.get_or_create(name=name, defaults={"since": now, "idle_timeout": idle_timeout})[0]
+
+    # Claims: the row belongs to `owner` until that worker settles it, or another one takes it over.
+
+    def claim_start(self, row: "Instance", *, owner: uuid.UUID, now: datetime, incarnation: str) -> bool:
+        """Begin the next run. `incarnation` is what the engine showed before it: a start of ours changes it."""
+        values = {"state": State.STARTING, "run": row.run + 1, "incarnation": incarnation, "probed": False}
+        return self._compare_and_swap(row, owner=owner, since=now, **values)
+
+    def claim_stop(self, row: "Instance", *, owner: uuid.UUID, now: datetime, idle_seconds: int) -> bool:
+        """Begin to stop a ready instance that has been idle for `idle_seconds`."""
+        return self._compare_and_swap(row, state=State.STOPPING, owner=owner, since=now, idle_seconds=idle_seconds)
+
+    def take_over(self, row: "Instance", *, owner: uuid.UUID) -> bool:
+        """Make `owner` the owner of a claim, keeping its `since`: the claim is as old as it was."""
+        return self._compare_and_swap(row, owner=owner)
+
+    def settle_started(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
+        """End a start: the instance is ready, probed, and its idle clock begins."""
+        values = {"state": State.READY, "incarnation": incarnation, "probed": True, "last_used": now}
+        return self._compare_and_swap(row, owner=None, since=now, **values)
+
+    def settle_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
+        """End a start that failed: the instance is asleep, and `failure` is kept."""
+        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, failure=failure)
+
+    def settle_stopped(self, row: "Instance", *, now: datetime) -> bool:
+        """End a stop: the instance is asleep."""
+        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, idle_seconds=None)
+
+    # What people and other programs did.
+
+    def adopt(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
+        """Note that the instance runs although Dormouse did not start it. Its idle clock begins."""
+        values = {"state": State.READY, "incarnation": incarnation, "probed": False, "last_used": now}
+        return self._compare_and_swap(row, since=now, **values)
+
+    def mark_probed(self, row: "Instance") -> bool:
+        """Note that the readiness probe of an adopted instance succeeded."""
+        return self._compare_and_swap(row, probed=True)
+
+    def mark_asleep(self, row: "Instance", *, now: datetime) -> bool:
+        """Note that a ready instance does not run any more although Dormouse did not stop it."""
+        return self._compare_and_swap(row, state=State.ASLEEP, since=now, probed=False)
+
+    # Work and the idle clock.
+
+    def mark_used(self, row: "Instance") -> bool:
+        """Change the version of a ready, probed row for a new lease, so that a stop that has read it claims nothing.
+
+        Unlike the other methods it accepts a newer version, because leases do not exclude each other. It returns False
+        if the instance is not ready any more, or runs another incarnation than `row`.
         """
+        ready = self.filter(pk=row.pk, state=State.READY, incarnation=row.incarnation, probed=True)
+        return bool(ready.update(version=F("version") + 1))
+
+    def end_work(self, names: Collection[str], *, now: datetime) -> None:
+        """Restart the idle clock of those named instances that are ready. In other states there is no idle clock."""
+        self.filter(pk__in=names, state=State.READY).update(last_used=now, version=F("version") + 1)
+
+    def restart_idle_clock(self, row: "Instance", *, now: datetime) -> bool:
+        """Begin the idle time of a ready instance anew."""
+        return self._compare_and_swap(row, last_used=now)
+
+    # Facts beside the state. They do not move the version, and write nothing that is there already.
+
+    def note_present(self, name: str) -> None:
+        """Note that the engine has the instance."""
+        self._note(name, present=True)
+
+    def note_absent(self, name: str) -> None:
+        """Note that the engine does not have the instance any more."""
+        self._note(name, present=False, label_error="", label_warning="")
+
+    def note_labels(self, name: str, *, error: str, warning: str, idle_timeout: timedelta | None) -> None:
+        """Note what the instance's labels say."""
+        self._note(name, label_error=error, label_warning=warning, idle_timeout=idle_timeout)
+
+    def _compare_and_swap(self, row: "Instance", **values: Any) -> bool:
         unchanged = self.filter(pk=row.pk, state=row.state, version=row.version)
         if not unchanged.update(version=F("version") + 1, **values):
             return False
@@ -34,38 +118,41 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
             setattr(row, name, value)
         return True
 
+    def _note(self, name: str, **values: Any) -> None:
+        self.filter(pk=name).exclude(**values).update(**values)
+
 
 class Instance(models.Model):
-    """A container (or local process) that can sleep, by its name."""
+    """A container (or local process) that can sleep, known by its name."""
 
     name = models.CharField(max_length=255, primary_key=True)
     state = models.CharField(max_length=8, choices=State.choices, default=State.ASLEEP)
-    #: When it entered its state; for a claim, when it was claimed (wall time).
+    #: When it entered its state; in a claim, when it was claimed (wall time).
     since = models.DateTimeField()
     #: Counts the changes of this row.
     version = models.PositiveBigIntegerField(default=0)
-    #: Counts the awakenings. A late answer about an earlier run is ignored.
+    #: Counts the starts. A late answer about an earlier run is ignored.
     run = models.PositiveBigIntegerField(default=0)
     #: The worker that owns the claim, while starting or stopping.
     owner = models.UUIDField(null=True, blank=True)
-    #: What the engine ran last, as far as seen; while starting, what was seen before the claim.
+    #: What the engine ran last, according to the latest inspection; while starting, what it ran before the claim.
     incarnation = models.CharField(max_length=255, blank=True, default="")
-    #: Whether the readiness probe has succeeded for that incarnation. False for one found running.
+    #: Whether the readiness probe has succeeded for that incarnation. False if others started it.
     probed = models.BooleanField(default=False)
     #: The idle clock: when its last work ended, or when it was first seen ready.
     last_used = models.DateTimeField(null=True, blank=True)
-    #: The idle time at the claim of its stop.
+    #: How long it had been idle when its stop was claimed.
     idle_seconds = models.PositiveBigIntegerField(null=True, blank=True)
-    #: Its latest failed start: {"run", "at", "error", "cause", "exit_code", "log_tail"}, where known.
+    #: Its latest failed start: {"run", "at", "error", "cause", "exit_code", "log_tail"}, without what is not known.
     failure = models.JSONField(null=True, blank=True)
 
     #: Whether the engine had it at the last look.
     present = models.BooleanField(default=True)
-    #: What is wrong with its labels; it cannot be dispatched to until that is mended.
+    #: What is wrong with its labels. Nothing can be dispatched to it until that is mended.
     label_error = models.TextField(blank=True, default="")
-    #: What is questionable about them.
+    #: What is questionable about its labels.
     label_warning = models.TextField(blank=True, default="")
-    #: Its idle timeout at the last look; None: it is never put to sleep.
+    #: Its idle timeout at the last look. None: it is never put to sleep.
     idle_timeout = models.DurationField(null=True, blank=True)
 
     objects = InstanceQuerySet.as_manager()
@@ -83,12 +170,13 @@ class Worker(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     kind = models.CharField(max_length=32)
-    #: The boot and the pid namespace that `pid` means something in; empty where the system does not tell.
+    #: The boot and the pid namespace in which `pid` means something. Empty if the system does not tell.
     home = models.CharField(max_length=255, blank=True)
     pid = models.PositiveIntegerField()
-    #: The start time of that pid, in clock ticks since boot: a pid alone may be given out again.
+    #: The start time of the process, in clock ticks since boot. A pid alone may be given out again.
     pid_started = models.CharField(max_length=32, blank=True)
-    beat = models.PositiveBigIntegerField(default=0)
+    #: Counts its heartbeats.
+    heartbeat = models.PositiveBigIntegerField(default=0, db_column="beat")
     started = models.DateTimeField()
 
     def __str__(self) -> str:
@@ -106,16 +194,20 @@ class Lease(models.Model):
         return f"{self.instance_id} since {self.since:%H:%M:%S}"
 
 
-class EngineSight(models.Model):
-    """The supervisor's last look at the engine: one row. Pages read it and never ask the engine."""
+class EngineStatus(models.Model):
+    """The supervisor's last look at an engine: one row. Pages read it, and never ask the engine."""
 
     engine = models.CharField(max_length=16, primary_key=True)
     #: When the engine last answered.
     answered = models.DateTimeField(null=True, blank=True)
     #: When it was last asked.
     asked = models.DateTimeField()
-    #: Why it does not answer, for a person; empty while it does.
+    #: Why it does not answer, as a sentence for a person. Empty while it does.
     error = models.TextField(blank=True, default="")
+
+    class Meta:
+        db_table = "lifecycle_enginesight"
+        verbose_name_plural = "engine statuses"
 
     def __str__(self) -> str:
         return self.engine

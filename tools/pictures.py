@@ -21,7 +21,7 @@ from django.core.management import call_command  # noqa: E402
 from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 
 from events.log import record  # noqa: E402
-from lifecycle.models import EngineSight, Instance, State  # noqa: E402
+from lifecycle.models import EngineStatus, Instance, State  # noqa: E402
 from tests.servers import PROJECT, Server  # noqa: E402
 
 PICTURES = {
@@ -54,7 +54,7 @@ def seed() -> None:
     Instance.objects.create(name="planner-default", since=now - timedelta(minutes=9), run=3, failure=failed, **idle)
     ready = {"state": State.READY, "probed": True, "last_used": now - timedelta(minutes=1)}
     Instance.objects.create(name="reviewer-default", since=now - timedelta(minutes=2), run=7, **ready, **idle)
-    EngineSight.objects.create(engine="docker", asked=now, answered=now)
+    EngineStatus.objects.create(engine="docker", asked=now, answered=now)
 
 
 def take(browser: Browser, server: Server) -> None:

@@ -1,7 +1,6 @@
-"""Hands work to an instance: wakes it, forwards the body, and brings the agent's answer back as it comes."""
+"""Dispatching work to an instance: wake it, forward the body, and bring the agent's answer back as it comes."""
 
 import asyncio
-import logging
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -9,17 +8,15 @@ from dataclasses import dataclass
 
 import httpx
 
-from lifecycle.agent_http import agent_client
-from lifecycle.dispatch.wakes import Waker
+from lifecycle.agent_http import agent_client, agent_url, failure_reason
+from lifecycle.clock import milliseconds
+from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines.labels import PREFIX
-from lifecycle.exceptions import LabelError, LifecycleError
-from lifecycle.transitions.lifecycle import Grant
-from lifecycle.transitions.readiness import reason, url
-
-logger = logging.getLogger(__name__)
+from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow, LabelError
+from lifecycle.transitions.leases import LeasedInstance
 
 CONNECT_SECONDS = 10
-#: Of an agent's answer; what concerns the connection alone, and cookies on our origin, stay behind.
+#: The headers of an agent's answer that pass. Headers about the connection, and cookies for our origin, do not.
 ANSWER_HEADERS = (
     "content-type",
     "content-length",
@@ -30,38 +27,17 @@ ANSWER_HEADERS = (
 )
 
 
-@dataclass(eq=False)
-class AgentBrokeOff(LifecycleError):
-    """The agent did not answer, or not to its end."""
-
-    instance: str
-    error: str
-
-    def __str__(self) -> str:
-        return f"{self.instance} broke off: {self.error}"
-
-
-@dataclass(eq=False)
-class AgentTooSlow(LifecycleError):
-    """The agent did not begin its answer within its dispatch-timeout."""
-
-    instance: str
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.instance} did not begin its answer within {self.seconds:g} s"
-
-
 @dataclass(frozen=True)
 class Work:
-    """What is dispatched: a body, read as it is forwarded, and its type. The length in bytes, where it is known."""
+    """What is dispatched: a body that is read while it is forwarded, its content type, and its length if known."""
 
     body: AsyncIterator[bytes]
     content_type: str
+    #: In bytes, as the header has it.
     length: str | None = None
 
     def headers(self) -> dict[bytes, bytes]:
-        """In the bytes that came: a type may hold any of them."""
+        """Return the request's headers, in the bytes that came: a content type may hold any byte."""
         found = {b"accept-encoding": b"identity"}
         if self.content_type:
             found[b"content-type"] = self.content_type.encode("latin-1", "replace")
@@ -71,69 +47,70 @@ class Work:
 
 
 class Answer:
-    """The agent's answer as it comes. Whoever got it closes it, from any thread: that ends connection and lease."""
+    """The agent's answer, as it comes. To close it, from any thread, ends the connection and the lease."""
 
     def __init__(self, response: httpx.Response, wake_ms: int | None, instance: str) -> None:
         self.status = response.status_code
         self.headers = {name: response.headers[name] for name in ANSWER_HEADERS if name in response.headers}
-        #: How long this dispatch waited for the instance to wake; None where it was ready.
+        #: How long this dispatch waited for the instance to wake, in ms. None: it was ready.
         self.wake_ms = wake_ms
         self._response = response
         self._instance = instance
 
-    def ends_with(self, finish: Callable[[], object]) -> None:
-        """`finish` is called once: by `close`, or when nobody holds the answer any more."""
+    def on_close(self, finish: Callable[[], object]) -> None:
+        """Call `finish` once: by `close`, or when the answer is garbage-collected."""
         self.close = weakref.finalize(self, finish)
-        self.close.atexit = False  # a dead worker's leases are ended by others
+        self.close.atexit = False  # other workers end the leases of a dead worker
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body's parts as they come. Raises AgentBrokeOff if it ends too early."""
         try:
             async for chunk in self._response.aiter_raw():
                 yield chunk
         except httpx.HTTPError as error:
-            raise AgentBrokeOff(self._instance, reason(error)) from error
+            raise AgentBrokeOff(self._instance, failure_reason(error)) from error
         finally:
-            self.close()  # Django does not, where an answer breaks off
+            self.close()  # Django does not close an answer that breaks off
 
 
 class Dispatcher:
-    """Dispatches from coroutines. `transport` is what reaches the agents, by default the network."""
+    """Dispatches from coroutines. `transport` reaches the agents; by default that is the network."""
 
-    def __init__(self, waker: Waker, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._waker = waker
+    def __init__(self, wakes: Wakes, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._wakes = wakes
         self._transport = transport
 
     async def dispatch(self, name: str, work: Work) -> Answer:
-        """The beginning of the agent's answer.
+        """Return the agent's answer when its head has come. A cancelled call leaves nothing behind.
 
-        Raises as `Lifecycle.use`, AgentBrokeOff and AgentTooSlow. A cancelled call leaves nothing behind.
+        Raises UnknownInstance, LabelError, StartFailed, EngineUnreachable, AgentBrokeOff and AgentTooSlow.
         """
         began = time.monotonic()
-        grant, woken = await self._waker.acquire(name)
-        wake_ms = int((time.monotonic() - began) * 1000) if woken else None
+        leased, was_woken = await self._wakes.acquire(name)
+        wake_ms = milliseconds(time.monotonic() - began) if was_woken else None
         client = agent_client(transport=self._transport, timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
         loop = asyncio.get_running_loop()
 
         def finish() -> None:
-            self._waker.give_back(grant.lease)
+            self._wakes.give_back(leased.lease)
             if not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
         try:
-            answer = Answer(await _ask(client, grant, work), wake_ms, name)
+            answer = Answer(await _forward(client, leased, work), wake_ms, name)
         except BaseException:
             finish()
             raise
-        answer.ends_with(finish)
+        answer.on_close(finish)
         return answer
 
 
-async def _ask(client: httpx.AsyncClient, grant: Grant, work: Work) -> httpx.Response:
-    """The agent's answer, of which only the head has come."""
-    name, labels = grant.seen.name, grant.seen.settings()
-    if grant.seen.address is None:
+async def _forward(client: httpx.AsyncClient, leased: LeasedInstance, work: Work) -> httpx.Response:
+    """Send the work to the agent, and return its answer, of which only the head has come."""
+    name, labels = leased.seen.name, leased.seen.settings()
+    if leased.seen.address is None:
         raise LabelError(name, f"{PREFIX}port", "", "is not set: there is no port to dispatch to")
-    target = url(grant.seen.address, labels.dispatch_path)
+    target = agent_url(leased.seen.address, labels.dispatch_path)
     seconds = labels.dispatch_timeout.total_seconds() if labels.dispatch_timeout else None
     request = client.build_request("POST", target, content=work.body, headers=work.headers())
     try:
@@ -142,7 +119,7 @@ async def _ask(client: httpx.AsyncClient, grant: Grant, work: Work) -> httpx.Res
     except TimeoutError as error:
         raise AgentTooSlow(name, seconds or 0) from error
     except httpx.HTTPError as error:
-        raise AgentBrokeOff(name, reason(error)) from error
+        raise AgentBrokeOff(name, failure_reason(error)) from error
     if response.status_code >= 600:
         raise AgentBrokeOff(name, f"its answer has the status {response.status_code}, which HTTP does not know")
     return response

@@ -1,6 +1,6 @@
-"""Wakes for coroutines: one leader an instance in each process, in a thread of its own; the others await its result.
+"""Wakes for coroutines. In each process one leader wakes an instance, in a thread of its own; the others await it.
 
-Never asyncio's default executor: 50 waits of 2 s took 18 s in it.
+asyncio's default executor is not used: 50 waits of 2 s took 18 s in it, because it has 6 threads on 2 processors.
 """
 
 import asyncio
@@ -10,116 +10,130 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from django.db import DatabaseError, close_old_connections, connections
+from tenacity import Retrying, retry_if_result, wait_fixed
 
 from lifecycle.models import Lease
-from lifecycle.transitions import leases
-from lifecycle.transitions.lifecycle import Grant, Lifecycle
+from lifecycle.transitions.leases import LeasedInstance
+from lifecycle.transitions.lifecycle import Lifecycle
 
 T = TypeVar("T")
 
 #: Threads for short work: a row, an inspection, a lease.
 SHORT_WORK_THREADS = 16
-SETTLE_AGAIN_SECONDS = 5
+#: How often it is tried to settle a claim that an unforeseen error left behind.
+RECOVER_AGAIN_SECONDS = 5
 
 
-class Waker:
-    """`Lifecycle.use` for coroutines."""
+class Wakes:
+    """The wakes and leases of one process's dispatches."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._short_work = ThreadPoolExecutor(SHORT_WORK_THREADS, thread_name_prefix="dispatch")
-        self._runs: dict[str, Future[None]] = {}
-        self._settling: set[str] = set()
-        self._joining = threading.Lock()
+        self._wake_futures: dict[str, Future[None]] = {}
+        self._recovering: set[str] = set()
+        self._lock = threading.Lock()
 
-    async def acquire(self, name: str) -> tuple[Grant, bool]:
-        """A lease, which the caller gives back; and whether the instance had to be woken for it.
+    async def acquire(self, name: str) -> tuple[LeasedInstance, bool]:
+        """Return a lease, which the caller gives back, and whether the instance had to be woken for it.
 
-        Raises as `Lifecycle.use`. A caller that is cancelled cancels no wake, and is left no lease.
+        A caller that is cancelled cancels no wake, and is left no lease.
+
+        Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
         """
-        woken = False
-        while (grant := await self._take(name)) is None:
-            woken = True
-            await asyncio.shield(asyncio.wrap_future(self.run_of(name)))
-        return grant, woken
+        was_woken = False
+        while (leased := await self._take_lease(name)) is None:
+            was_woken = True
+            await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name)))
+        return leased, was_woken
 
     def give_back(self, lease: Lease) -> None:
-        """From anywhere, and without waiting."""
-        self._submit(lambda: self._try_to_give_back(lease))
-
-    def _try_to_give_back(self, lease: Lease) -> None:
-        """Where it cannot be done now, it goes on in a daemon thread: a process that ends does not wait for it."""
-        try:
-            leases.end([lease], self._lifecycle.clock)
-        except DatabaseError:
-            threading.Thread(target=self._lifecycle.give_back, args=(lease,), name="give back", daemon=True).start()
+        """End the lease. This may be called from any thread or coroutine, and does not wait."""
+        self._submit(lambda: self._end_lease(lease))
 
     def shut_down(self) -> None:
-        """Waits for the short work that is under way."""
+        """Wait for the short work that is under way."""
         self._short_work.shutdown()
 
-    def run_of(self, name: str) -> Future[None]:
-        """The run that is going on here, or a new one. Its leader ends it, whoever still waits."""
-        with self._joining:
-            run = self._runs.get(name)
-            if run is None:
-                run = self._runs[name] = Future()
-                run.set_running_or_notify_cancel()  # nobody who waits can cancel it
+    def join_or_lead(self, name: str) -> Future[None]:
+        """Return the wake that is under way in this process, or begin one. It goes on even if no caller waits."""
+        with self._lock:
+            wake_future = self._wake_futures.get(name)
+            if wake_future is None:
+                wake_future = self._wake_futures[name] = Future()
+                wake_future.set_running_or_notify_cancel()  # from now on no waiting caller can cancel it
+                leader = threading.Thread(target=self._lead, args=(name, wake_future), name=f"wake {name}", daemon=True)
                 try:
-                    threading.Thread(target=self._lead, args=(name, run), name=f"wake {name}", daemon=True).start()
-                except RuntimeError:  # no more threads
-                    del self._runs[name]
+                    leader.start()
+                except RuntimeError:  # the system gives no more threads
+                    del self._wake_futures[name]
                     raise
-            return run
+            return wake_future
 
-    def _lead(self, name: str, run: Future[None]) -> None:
+    def _lead(self, name: str, wake_future: Future[None]) -> None:
         error: BaseException | None = None
         try:
-            self._lifecycle.wake(name)
+            self._lifecycle.waking.wake(name)
         except BaseException as raised:
             error = raised
         finally:
             connections.close_all()
-            with self._joining:
-                del self._runs[name]
+            with self._lock:
+                del self._wake_futures[name]
         if error:
-            run.set_exception(error)
-            self._settle(name)
+            wake_future.set_exception(error)
+            self._recover_own(name)
         else:
-            run.set_result(None)
+            wake_future.set_result(None)
 
-    def _settle(self, name: str) -> None:
-        """What an unforeseen error left claimed: this process lives, so nobody else would. One at a time does it."""
-        with self._joining:
-            if name in self._settling:
+    def _recover_own(self, name: str) -> None:
+        """Settle the claim that an unforeseen error left behind.
+
+        This process is alive, so no other process would do it. One thread at a time does it for an instance.
+        """
+        with self._lock:
+            if name in self._recovering:
                 return
-            self._settling.add(name)
+            self._recovering.add(name)
         try:
-            while not self._lifecycle.settle_own(name):
-                self._lifecycle.clock.sleep(SETTLE_AGAIN_SECONDS)
+            retrying = Retrying(
+                retry=retry_if_result(lambda is_settled: not is_settled),
+                wait=wait_fixed(RECOVER_AGAIN_SECONDS),
+                sleep=self._lifecycle.clock.sleep,
+            )
+            retrying(self._lifecycle.recovering.recover_own, name)
         finally:
-            with self._joining:
-                self._settling.remove(name)
+            with self._lock:
+                self._recovering.remove(name)
             connections.close_all()
 
-    async def _take(self, name: str) -> Grant | None:
-        taken = self._submit(lambda: self._lifecycle.take(name))
+    async def _take_lease(self, name: str) -> LeasedInstance | None:
+        taken = self._submit(lambda: self._lifecycle.leases.take(name))
         try:
             return await asyncio.wrap_future(taken)
         except asyncio.CancelledError:
             taken.add_done_callback(self._give_back_unwanted)
             raise
 
-    def _give_back_unwanted(self, taken: "Future[Grant | None]") -> None:
+    def _give_back_unwanted(self, taken: "Future[LeasedInstance | None]") -> None:
+        """Give back a lease that came after its caller was cancelled."""
         if taken.cancelled() or taken.exception():
             return
-        grant = taken.result()
-        if grant:
-            self.give_back(grant.lease)
+        leased = taken.result()
+        if leased:
+            self.give_back(leased.lease)
+
+    def _end_lease(self, lease: Lease) -> None:
+        """End the lease; if that fails, retry in a daemon thread, which does not delay the end of the process."""
+        leases = self._lifecycle.leases
+        try:
+            leases.end([lease])
+        except DatabaseError:
+            threading.Thread(target=leases.give_back, args=(lease,), name="give back", daemon=True).start()
 
     def _submit(self, work: Callable[[], T]) -> "Future[T]":
-        def with_fresh_connection() -> T:
+        def with_usable_connection() -> T:
             close_old_connections()
             return work()
 
-        return self._short_work.submit(with_fresh_connection)
+        return self._short_work.submit(with_usable_connection)

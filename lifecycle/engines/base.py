@@ -9,7 +9,7 @@ from lifecycle.exceptions import LabelError
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedInstance:
     """One instance as a list shows it: cheap, and not enough to start or probe it."""
 
     name: str
@@ -20,7 +20,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Inspection:
     """One instance as an inspection shows it."""
 
     name: str
@@ -57,11 +57,11 @@ class Engine(ABC):
     name: str
 
     @abstractmethod
-    def instances(self) -> list[Listed]:
+    def instances(self) -> list[ListedInstance]:
         """Every instance that opted in, in a constant number of calls."""
 
     @abstractmethod
-    def inspect(self, name: str) -> Sighting:
+    def inspect(self, name: str) -> Inspection:
         """What is true of it now; waits while a start of it hangs. Raises Missing, also for one that did not opt in."""
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Engine(ABC):
         Without a mark what it wrote in its first instant may be missing. Raises Missing.
         """
 
-    def changes(self) -> Iterator[str] | None:
+    def watch_changes(self) -> Iterator[str] | None:
         """Names of instances, as something happens to them from now on; ends with the connection.
 
         None: this engine does not tell, and is only asked.

@@ -19,7 +19,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, Listed, Sighting
+from lifecycle.engines.base import Engine, Inspection, ListedInstance
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
 
 #: For a question; an inspection waits while a start hangs, and asks again.
@@ -57,11 +57,11 @@ class DockerEngine(Engine):
         self._connecting = threading.Lock()
         self._clients: dict[int, Any] = {}
 
-    def instances(self) -> list[Listed]:
+    def instances(self) -> list[ListedInstance]:
         with self._client() as api:
             found = api.containers(all=True, filters={"label": f"{labels.ENABLE}=true"})
         return [
-            Listed(
+            ListedInstance(
                 name=_name(container["Names"]),
                 id=container["Id"],
                 running=container["State"] in ("running", "restarting"),
@@ -71,14 +71,14 @@ class DockerEngine(Engine):
             if len(_name(container["Names"])) <= MAX_NAME
         ]
 
-    def inspect(self, name: str) -> Sighting:
+    def inspect(self, name: str) -> Inspection:
         if not NAME.fullmatch(name) or len(name) > MAX_NAME:
             raise Missing(name)
         with self._client() as api, _missing(name):
             container = api.inspect_container(name)
         if not _takes_part(name, container):
             raise Missing(name)
-        return _sighting(name, container, self._remote_host)
+        return _inspection(name, container, self._remote_host)
 
     def start(self, name: str) -> None:
         with self._client(ACT_SECONDS) as api:
@@ -107,7 +107,7 @@ class DockerEngine(Engine):
             after = {} if since is None else {"since": since}
             return cast(bytes, api.logs(name, tail=lines, **after)).decode(errors="replace")
 
-    def changes(self) -> Iterator[str]:
+    def watch_changes(self) -> Iterator[str]:
         with self._client() as api:
             filters = {"type": "container", "label": f"{labels.ENABLE}=true", "event": list(CHANGES)}
             stream = api.events(decode=True, filters=filters)  # from here on nothing is missed
@@ -205,12 +205,12 @@ def _takes_part(name: str, container: Mapping[str, Any]) -> bool:
     return enabled and container["Name"].removeprefix("/") == name
 
 
-def _sighting(name: str, container: Mapping[str, Any], remote_host: str | None) -> Sighting:
+def _inspection(name: str, container: Mapping[str, Any], remote_host: str | None) -> Inspection:
     state = container["State"]
     read = _labels(name, container)
     running = state["Running"] and not state["Paused"]
     port = None if isinstance(read, LabelError) else read.port
-    return Sighting(
+    return Inspection(
         name=name,
         id=container["Id"],
         running=running,

@@ -23,7 +23,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, Listed, Sighting
+from lifecycle.engines.base import Engine, Inspection, ListedInstance
 from lifecycle.engines.runfile import RunFile
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
 
@@ -51,20 +51,20 @@ class ProcessEngine(Engine):
         self._run_dir = run_dir
         self._reapers: dict[str, threading.Thread] = {}
 
-    def instances(self) -> list[Listed]:
+    def instances(self) -> list[ListedInstance]:
         return [
-            Listed(name, id=name, running=self._file(name).is_locked(), labels=_read_as(table))
+            ListedInstance(name, id=name, running=self._file(name).is_locked(), labels=_read_as(table))
             for name, table in self._agents().items()
         ]
 
-    def inspect(self, name: str) -> Sighting:
+    def inspect(self, name: str) -> Inspection:
         read = self._read(name, self._table(name))
         run = self._file(name)
         running = run.is_locked()
         if not running and name in self._reapers:
             self._reapers[name].join(REAP_SECONDS)
         port = None if isinstance(read, LabelError) else read.port
-        return Sighting(
+        return Inspection(
             name=name,
             id=name,
             running=running,

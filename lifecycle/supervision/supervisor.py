@@ -1,122 +1,144 @@
-"""The loop that recovers, observes and stops the idle: a thread of the web process, or `manage.py supervise`."""
+"""The loop that recovers, reconciles and stops the idle: a thread of the web process, or `manage.py supervise`."""
 
 import logging
 import threading
 from collections.abc import Callable
 
 from django.db import DatabaseError, connections
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, wait_fixed
+from tenacity.stop import stop_when_event_set
 
+from lifecycle.assembly import lifecycle
 from lifecycle.exceptions import EngineUnreachable
-from lifecycle.supervision.observation import Observer
-from lifecycle.transitions.lifecycle import Lifecycle, quietly
+from lifecycle.supervision.reconciler import Reconciler
+from lifecycle.transitions.lifecycle import Lifecycle
 
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1
-#: Between two sweeps at least, however much happens.
+#: The shortest pause between two sweeps, however much happens.
 PAUSE_SECONDS = 0.1
-#: Stops and recoveries at a time; what is left over waits for the next sweep.
-THREADS = 16
+#: Stops and recoveries at a time. What is left over waits for the next sweep.
+MAX_TRANSITIONS = 16
 
 
 class Supervisor:
-    """Sweeps once a second. Any number of them may run, in any number of processes."""
+    """Sweeps once a second. Any number of supervisors may run, in any number of processes."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
-        self._observer = Observer(lifecycle)
-        self._slots = threading.BoundedSemaphore(THREADS)
-        self._news = threading.Event()
-        self._said = ""
+        self._reconciler = Reconciler(lifecycle)
+        self._slots = threading.BoundedSemaphore(MAX_TRANSITIONS)
+        self._engine_event = threading.Event()
+        self._trouble = ""
 
     def run(self, ended: threading.Event) -> None:
-        """Sweeps until `ended`. What fails is logged and tried again, for nobody else would do it."""
-        threading.Thread(target=self._listen, args=(ended,), name="engine-events", daemon=True).start()
+        """Sweep until `ended`. What fails is logged and tried again in the next sweep."""
+        threading.Thread(target=self._watch_engine, args=(ended,), name="engine-events", daemon=True).start()
         while True:
             try:
                 self.sweep()
             except DatabaseError as error:
-                self._say(f"The database does not answer: {error}")
+                self._log_once(f"The database does not answer: {error}")
                 connections.close_all()
             except Exception:
                 logger.exception("A sweep failed")
-            self._news.wait(SWEEP_SECONDS)
+            self._engine_event.wait(SWEEP_SECONDS)
             if ended.wait(PAUSE_SECONDS):
                 return
-            self._news.clear()
+            self._engine_event.clear()
 
-    def _listen(self, ended: threading.Event) -> None:
-        """To what the engine says happens, so that a sweep need not wait, and no short life is missed."""
+    def sweep(self) -> None:
+        """Recover first, because that needs the engine less than the rest; then reconcile, then stop the idle."""
+        recovering, stopping = self._lifecycle.recovering, self._lifecycle.stopping
+        for claim in recovering.find_abandoned():
+            self._run_in_thread(lambda claim=claim: recovering.recover(claim))  # type: ignore[misc]
+        recovering.end_leases_of_the_dead()
+        try:
+            self._reconciler.reconcile()
+        except EngineUnreachable as error:
+            self._log_once(str(error))
+            return
+        self._log_once("")
+        for row in stopping.find_idle():
+            self._run_in_thread(lambda row=row: stopping.stop_idle(row))  # type: ignore[misc]
+
+    def _watch_engine(self, ended: threading.Event) -> None:
+        """Follow the engine's events, so that a change is seen before the next sweep, and no short life is missed."""
         while not ended.is_set():
             try:
-                changes = self._lifecycle.engine.changes()
+                changes = self._lifecycle.engine.watch_changes()
                 if changes is None:
                     return
-                self._observer.hear_again()
+                self._reconciler.mark_all_ready_for_inspection()
                 for name in changes:
                     if ended.is_set():
                         return
-                    self._observer.hear_of(name)
-                    self._news.set()
-            except EngineUnreachable as error:  # which a sweep reports, too
+                    self._reconciler.mark_for_inspection(name)
+                    self._engine_event.set()
+            except EngineUnreachable as error:  # a sweep reports it
                 logger.debug("%s", error)
             except Exception:
-                logger.exception("The engine's events could not be read; they are listened to again")
+                logger.exception("The engine's events could not be read; trying again")
             ended.wait(SWEEP_SECONDS)
 
-    def sweep(self) -> None:
-        """What dead workers left behind first: it needs the engine less than the rest."""
-        self._lifecycle.recover(self._in_thread)
-        try:
-            self._observer.look()
-        except EngineUnreachable as error:
-            self._say(str(error))
-        else:
-            self._say("")
-            self._lifecycle.stop_idle(self._in_thread)
-
-    def _in_thread(self, work: Callable[[], object]) -> None:
+    def _run_in_thread(self, transition: Callable[[], object]) -> None:
+        """Run the transition in a thread of its own, unless as many as allowed are running."""
         if not self._slots.acquire(blocking=False):
             return
 
         def run() -> None:
             try:
-                quietly(work)
-            except Exception:
-                logger.exception("A transition failed; it is tried again")
+                log_and_retry_later(transition)
             finally:
                 connections.close_all()
                 self._slots.release()
 
         try:
             threading.Thread(target=run, name="transition", daemon=True).start()
-        except RuntimeError:  # no more threads
+        except RuntimeError:  # the system gives no more threads
             self._slots.release()
             raise
 
-    def _say(self, trouble: str) -> None:
-        """Once for each trouble, not once a second."""
-        if trouble != self._said:
-            logger.warning("%s", trouble) if trouble else logger.info("No longer so: %s", self._said)
-        self._said = trouble
+    def _log_once(self, trouble: str) -> None:
+        """Log a trouble when it begins and when it is over, and not once a second."""
+        if trouble != self._trouble:
+            logger.warning("%s", trouble) if trouble else logger.info("Resolved: %s", self._trouble)
+        self._trouble = trouble
+
+
+def log_and_retry_later(transition: Callable[[], object]) -> None:
+    """Run a transition. If it fails, log why; the next sweep tries it again."""
+    try:
+        transition()
+    except EngineUnreachable as error:
+        logger.warning("%s", error)
+    except Exception:
+        logger.exception("A transition failed; the next sweep tries it again")
 
 
 def start_embedded() -> None:
-    """In a daemon thread of this process; called when config.asgi is imported."""
+    """Start supervising in a daemon thread of this process. config.asgi calls this when it is imported."""
     threading.Thread(target=supervise, args=("web", threading.Event()), name="supervisor", daemon=True).start()
 
 
 def supervise(kind: str, ended: threading.Event) -> None:
-    """Until `ended`, in a process of `kind`. Waits for the database, which may come up later, or be migrated later."""
-    from lifecycle.assembly import lifecycle
+    """Supervise until `ended`, in a process of `kind`. Wait for a database that is not up or not migrated yet."""
 
-    while not ended.is_set():
-        try:
-            supervised = lifecycle(kind)
-        except DatabaseError as error:  # not migrated yet, or not up yet
-            logger.warning("The supervisor waits for the database: %s", error)
-            connections.close_all()
-            ended.wait(SWEEP_SECONDS)
-        else:
-            Supervisor(supervised).run(ended)
-            supervised.worker.end()
+    def log(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("The supervisor waits for the database: %s", error)
+        connections.close_all()
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(DatabaseError),
+        wait=wait_fixed(SWEEP_SECONDS),
+        sleep=sleep_using_event(ended),
+        stop=stop_when_event_set(ended),
+        before_sleep=log,
+        retry_error_callback=lambda state: None,
+    )
+    supervised = retrying(lifecycle, kind)
+    if supervised:
+        Supervisor(supervised).run(ended)
+        supervised.worker.end()

@@ -1,13 +1,16 @@
-"""Leases: the proof that work is in flight. A leased instance is never idle."""
+"""Leases: the proof that work is in flight. An instance with a lease is never idle."""
 
 import logging
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from django.db import DatabaseError, transaction
-from django.db.models import F
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
 from lifecycle.clock import Clock
+from lifecycle.engines.base import Engine, Inspection
+from lifecycle.exceptions import Missing
 from lifecycle.models import Instance, Lease, State
 
 logger = logging.getLogger(__name__)
@@ -15,42 +18,71 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
 
 
-def take(row: Instance, worker: uuid.UUID, clock: Clock) -> Lease | None:
-    """A lease, where the instance is still ready in the incarnation of `row`; else None.
+@dataclass(frozen=True)
+class LeasedInstance:
+    """A lease of a ready instance, and the inspection made right before it."""
 
-    The UPDATE moves the version, so that a stop which has read an older one claims nothing.
-    """
-    with transaction.atomic():
-        same = Instance.objects.filter(pk=row.pk, state=State.READY, incarnation=row.incarnation, probed=True)
-        if not same.update(version=F("version") + 1):
+    lease: Lease
+    seen: Inspection
+
+
+@dataclass(frozen=True)
+class Leases:
+    """Takes leases for one worker, and ends them."""
+
+    engine: Engine
+    worker_id: uuid.UUID
+    clock: Clock
+
+    def take(self, name: str) -> LeasedInstance | None:
+        """Return a lease if the instance is ready and runs, or None if it must be woken first.
+
+        Raises LabelError and EngineUnreachable.
+        """
+        row = Instance.objects.filter(pk=name).first()
+        if row is None or row.state != State.READY or not row.probed:
             return None
-        return Lease.objects.create(instance=row, worker=worker, since=clock.now())
-
-
-def give_back(lease: Lease, clock: Clock) -> None:
-    """Ends the lease, and begins the idle time. Tried until it lands: it would keep its instance awake for ever."""
-    while True:
         try:
-            end([lease], clock)
-        except DatabaseError as error:
+            seen = self.engine.inspect(name)
+        except Missing:
+            return None
+        seen.settings()
+        if not seen.running or seen.incarnation != row.incarnation:
+            return None
+        lease = self.insert(row)
+        return LeasedInstance(lease, seen) if lease else None
+
+    def give_back(self, lease: Lease) -> None:
+        """End the lease, and retry until that succeeds: a lease that is left would keep its instance awake for ever."""
+
+        def log(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
             logger.warning("The lease of %s could not be given back, trying again: %s", lease.instance_id, error)
-            clock.sleep(RETRY_SECONDS)
-        else:
-            return
 
+        Retrying(
+            retry=retry_if_exception_type(DatabaseError),
+            wait=wait_fixed(RETRY_SECONDS),
+            sleep=self.clock.sleep,
+            before_sleep=log,
+        )(self.end, [lease])
 
-def end_those_of(workers: Collection[uuid.UUID | None], clock: Clock) -> None:
-    """Ends the leases of dead workers; their instances are idle from now on."""
-    leases = [lease for lease in Lease.objects.all() if lease.worker in workers]
-    if leases:
-        end(leases, clock)
-        names = ", ".join(sorted({lease.instance_id for lease in leases}))
-        logger.warning("Ended the leases of processes that are gone, on: %s", names)
+    def end(self, leases: Collection[Lease]) -> None:
+        """End the leases at the first try. The idle time of their instances begins. Raises DatabaseError."""
+        with transaction.atomic():
+            Instance.objects.end_work({lease.instance_id for lease in leases}, now=self.clock.now())
+            Lease.objects.filter(pk__in=[lease.pk for lease in leases]).delete()
 
+    def end_those_of(self, workers: Collection[uuid.UUID | None]) -> None:
+        """End the leases of dead workers. Their instances are idle from now on."""
+        leases = [lease for lease in Lease.objects.all() if lease.worker in workers]
+        if leases:
+            self.end(leases)
+            names = ", ".join(sorted({lease.instance_id for lease in leases}))
+            logger.warning("Ended the leases of processes that have died, on: %s", names)
 
-def end(leases: Collection[Lease], clock: Clock) -> None:
-    """Once. Raises DatabaseError. Other states than ready belong to their owner, and have no idle clock."""
-    with transaction.atomic():
-        names = {lease.instance_id for lease in leases}
-        Instance.objects.filter(pk__in=names, state=State.READY).update(last_used=clock.now(), version=F("version") + 1)
-        Lease.objects.filter(pk__in=[lease.pk for lease in leases]).delete()
+    def insert(self, row: Instance) -> Lease | None:
+        """Insert a lease if the instance is still ready in the incarnation of `row`; else return None."""
+        with transaction.atomic():
+            if not Instance.objects.mark_used(row):
+                return None
+            return Lease.objects.create(instance=row, worker=self.worker_id, since=self.clock.now())

@@ -1,202 +1,119 @@
-"""The probes: whether an instance is ready, asked of the agent itself.
+"""Waiting until a started instance is ready, and why it is not.
 
-An attempt lasts at most ATTEMPT_SECONDS, and the next begins a `pause` after a failed one. Each failed one also
-inspects, so that an exit is seen at once. Source of the manners of Docker's proxy: it accepts a connection to a
-published port with nothing behind it, and closes it within a millisecond.
+The next probe begins a pause after a failed one. The instance is inspected before each probe, so that an exit is seen
+at once.
 """
 
-import asyncio
-import errno
 import logging
-import os
 import signal
-import socket
-from collections.abc import Callable
+from dataclasses import dataclass
 
-import httpx
-
-from lifecycle.agent_http import agent_client
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine, Sighting
+from lifecycle.engines.base import Engine, Inspection
 from lifecycle.engines.labels import Labels
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartFailed
+from lifecycle.models import Instance
+from lifecycle.transitions.probes import Probe
+from lifecycle.transitions.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
-ATTEMPT_SECONDS = 1
-#: Between two attempts: at first, and after LONG_SECONDS. Ready is seen late by up to a pause and an attempt.
+#: The pause between two probes: at first, and after LONG_WAIT_SECONDS. An attempt costs about 3 ms of a processor.
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.02, 0.04
-LONG_SECONDS = 30
-#: A connection that lasts so long, twice running, has somebody behind it.
-TCP_HOLD_SECONDS = 0.05
-
-#: Asks once: None where it is ready, else why not, after "was not ready within 30 s: ".
-Probe = Callable[[Sighting, Labels], str | None]
+LONG_WAIT_SECONDS = 30
 
 
-class _NobodyThere(Exception):
-    """No agent has the port, whoever took the connection: probably it listens elsewhere, or on loopback alone."""
+@dataclass(frozen=True)
+class Readiness:
+    """Waits for instances with `probe`, which asks once."""
+
+    engine: Engine
+    clock: Clock
+    stopping: Stopping
+    probe: Probe
+
+    def wait_until_ready(self, name: str, output_mark: str = "") -> Inspection:
+        """Return the inspection with which the instance was ready, within its start-timeout from now.
+
+        `output_mark` is that of an inspection before the start; output after it belongs to this run.
+
+        Raises StartFailed if it ended or was not ready in time, LabelError, Missing and EngineUnreachable.
+        """
+        began = self.clock.monotonic()
+        while True:
+            seen = self.engine.inspect(name)
+            labels = seen.settings()
+            if not seen.running:
+                raise self.exit_failure(seen, output_mark)
+            why_not = self._ask(seen, labels)
+            if why_not is None:
+                return seen
+            timeout_seconds = labels.start_timeout.total_seconds()
+            waited_seconds = self.clock.monotonic() - began
+            if waited_seconds >= timeout_seconds:
+                error = f"was not ready within {timeout_seconds:g} s: {why_not}"
+                raise StartFailed(name, Cause.NOT_READY, error, log_tail=self._output(seen, output_mark))
+            self.clock.sleep(pause_seconds(waited_seconds))
+
+    def wait_until_ready_or_stop(self, row: Instance, output_mark: str = "") -> Inspection:
+        """Return the inspection with which a claimed instance was ready. If it is not ready in time, stop it.
+
+        Raises StartFailed if it was not ready and does not run any more, ClaimLost and EngineUnreachable.
+        """
+        try:
+            return self.wait_until_ready(row.name, output_mark)
+        except Missing as error:
+            raise missing_failure(error) from error
+        except LabelError as error:
+            self.stopping.stop_engine(row)
+            reason = f"was made anew meanwhile, with labels in error: {error}"
+            raise StartFailed(row.name, Cause.NOT_READY, reason) from error
+        except StartFailed:
+            self.stopping.stop_engine(row)
+            raise
+
+    def exit_failure(self, seen: Inspection, output_mark: str = "") -> StartFailed:
+        """Return why a run that has ended was never ready."""
+        code = seen.exit_code
+        log_tail = self._output(seen, output_mark)
+        if seen.oom:
+            error = "ran out of memory before it was ready: give it more, or raise its limit"
+            return StartFailed(seen.name, Cause.OOM, error, code, log_tail)
+        return StartFailed(seen.name, Cause.EXITED, f"exited{_with_code(code)} before it was ready", code, log_tail)
+
+    def _ask(self, seen: Inspection, labels: Labels) -> str | None:
+        """Probe once. An unforeseen error counts as a failed probe, so that the run ends in time."""
+        try:
+            return self.probe(seen, labels)
+        except Exception as error:
+            logger.exception("%s: the readiness probe failed", seen.name)
+            return f"the probe failed ({type(error).__name__}: {error})"
+
+    def _output(self, seen: Inspection, output_mark: str) -> str:
+        """Return the lines that the label `log-tail` asks for, or nothing if the engine does not give them."""
+        if isinstance(seen.labels, LabelError):
+            return ""
+        try:
+            return self.engine.output(seen.name, seen.labels.log_tail, output_mark)
+        except (Missing, EngineUnreachable):
+            return ""
 
 
-def probe(seen: Sighting, labels: Labels) -> str | None:
-    """Asks as `dormouse.ready` says."""
-    if labels.ready == "running":
-        return None
-    if labels.ready == "health":
-        return None if seen.health == "healthy" else f"its HEALTHCHECK says {seen.health or 'nothing yet'}"
-    if seen.address is None:
-        return f"port {labels.port} is neither published nor reachable on an address of its own"
-    try:
-        return _http(seen.address, labels.ready_path) if labels.ready == "http" else _tcp(seen.address)
-    except _NobodyThere as why_not:
-        return f"{why_not}; does it listen on port {labels.port}, on all addresses?"
+def pause_seconds(waited_seconds: float) -> float:
+    """Return the pause before the next probe, which grows with the time waited."""
+    growth = min(1, waited_seconds / LONG_WAIT_SECONDS)
+    return FIRST_PAUSE_SECONDS + (LAST_PAUSE_SECONDS - FIRST_PAUSE_SECONDS) * growth
 
 
-def wait_until_ready(engine: Engine, name: str, clock: Clock, ask: Probe = probe, mark: str = "") -> Sighting:
-    """Returns what was seen when it was ready, within its start-timeout from now.
-
-    Raises StartFailed: it ended, or was not ready in time; and LabelError, Missing, EngineUnreachable.
-    """
-    began = clock.monotonic()
-    while True:
-        seen = engine.inspect(name)
-        labels = seen.settings()
-        if not seen.running:
-            raise ended(engine, seen, mark)
-        why_not = _asked(ask, seen, labels)
-        if why_not is None:
-            return seen
-        timeout = labels.start_timeout.total_seconds()
-        waited = clock.monotonic() - began
-        if waited >= timeout:
-            raise StartFailed(
-                name,
-                Cause.NOT_READY,
-                f"was not ready within {timeout:g} s: {why_not}",
-                log_tail=output(engine, seen, mark),
-            )
-        clock.sleep(pause(waited))
-
-
-def _asked(ask: Probe, seen: Sighting, labels: Labels) -> str | None:
-    """What nobody foresaw is a failed attempt, too: a run that cannot be probed must end."""
-    try:
-        return ask(seen, labels)
-    except Exception as error:
-        logger.exception("%s: the probe failed", seen.name)
-        return f"the probe failed ({type(error).__name__}: {error})"
-
-
-def pause(waited: float) -> float:
-    """In seconds; longer for one that has been waited for so long, for an attempt costs some 3 ms of a processor."""
-    return FIRST_PAUSE_SECONDS + (LAST_PAUSE_SECONDS - FIRST_PAUSE_SECONDS) * min(1, waited / LONG_SECONDS)
-
-
-def ended(engine: Engine, seen: Sighting, mark: str = "") -> StartFailed:
-    """Why a run that is over never was ready."""
-    code = seen.exit_code
-    if seen.oom:
-        error = "ran out of memory before it was ready: give it more, or raise its limit"
-        return StartFailed(seen.name, Cause.OOM, error, code, output(engine, seen, mark))
-    error = f"exited{_with_code(code)} before it was ready"
-    return StartFailed(seen.name, Cause.EXITED, error, code, output(engine, seen, mark))
-
-
-def _with_code(code: int | None) -> str:
-    """Names the signal that ended it, as shells and engines count: 128 and its number."""
-    if code is None:
-        return ""
-    names = {128 + number: f" ({number.name})" for number in signal.Signals}
-    return f" with code {code}{names.get(code, '')}"
-
-
-def missing(error: Missing) -> StartFailed:
-    """Of a known instance that is gone."""
+def missing_failure(error: Missing) -> StartFailed:
+    """Return the failure of a known instance that the engine does not have any more."""
     why = "the engine does not have it any more: create it again under this name, with the label dormouse.enable=true"
     return StartFailed(error.instance, Cause.MISSING, why)
 
 
-def output(engine: Engine, seen: Sighting, mark: str = "") -> str:
-    """The lines that its `log-tail` asks for. A failure is told without them rather than not at all."""
-    if isinstance(seen.labels, LabelError):
+def _with_code(code: int | None) -> str:
+    """Name the exit code, and the signal if one ended it: shells and engines count 128 and the signal's number."""
+    if code is None:
         return ""
-    try:
-        return engine.output(seen.name, seen.labels.log_tail, mark)
-    except (Missing, EngineUnreachable):
-        return ""
-
-
-def ms(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-def url(address: tuple[str, int], path: str) -> str:
-    """Of the agent, for an address that may be IPv6."""
-    host, port = address
-    return f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
-
-
-def _http(address: tuple[str, int], path: str | None) -> str | None:
-    target = url(address, path or "/")
-    try:
-        status = asyncio.run(_status(target))
-    except TimeoutError:
-        return f"GET {target} was not answered within {ATTEMPT_SECONDS} s"
-    except httpx.HTTPError as error:
-        if isinstance(error, httpx.NetworkError):
-            raise _NobodyThere(f"GET {target} was not answered ({reason(error)})") from error
-        if _is_silent_close(error):
-            raise _NobodyThere(f"GET {target} was not answered (the connection was closed)") from error
-        return f"GET {target} was not answered ({reason(error)})"
-    if path is None or 200 <= status < 400:
-        return None
-    return f"GET {target} answered {status}"
-
-
-def _is_silent_close(error: httpx.HTTPError) -> bool:
-    """Before a byte of an answer; what was answered but is no HTTP has the same class."""
-    return isinstance(error, httpx.RemoteProtocolError) and str(error).startswith("Server disconnected")
-
-
-async def _status(target: str) -> int:
-    """The status of one answer; the deadline is for the whole of it, for an agent may trickle."""
-    async with (
-        asyncio.timeout(ATTEMPT_SECONDS),
-        agent_client() as client,
-        client.stream("GET", target) as response,
-    ):
-        return response.status_code
-
-
-def reason(error: BaseException) -> str:
-    """The operating system's word for it, which httpx keeps deep in the chain."""
-    cause: BaseException | None = error
-    while cause:
-        if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
-            return os.strerror(cause.errno).lower()
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
-
-
-def _tcp(address: tuple[str, int]) -> str | None:
-    return _held_connection(address) or _held_connection(address)
-
-
-def _held_connection(address: tuple[str, int]) -> str | None:
-    """None where a connection was made, and the peer spoke or at least did not close it for a while."""
-    host, port = address
-    try:
-        connection = socket.create_connection(address, ATTEMPT_SECONDS / 2)
-    except OSError as error:
-        raise _NobodyThere(f"{host}:{port} cannot be connected to ({reason(error)})") from error
-    with connection:
-        connection.settimeout(TCP_HOLD_SECONDS)
-        try:
-            closed = connection.recv(1) == b""
-        except TimeoutError:
-            return None
-        except OSError as error:
-            raise _NobodyThere(f"{host}:{port} broke the connection off ({reason(error)})") from error
-    if closed:
-        raise _NobodyThere(f"{host}:{port} closed the connection at once")
-    return None
+    names = {128 + number: f" ({number.name})" for number in signal.Signals}
+    return f" with code {code}{names.get(code, '')}"

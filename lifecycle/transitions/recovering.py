@@ -1,141 +1,169 @@
-"""What became of a start or a stop that nobody waited for: asked of the engine, and settled with one event.
+"""Recovering: finding out what became of a start or a stop whose outcome no worker waited for, and settling it once.
 
-Inspects, never lists: while a start hangs, a list says "created", and an inspection waits for the truth.
+This inspects instances, and never lists them: while a start hangs, a list says "created", but an inspection waits for
+the truth (seen on Docker Engine 20.10).
 """
 
-from dataclasses import replace
-from datetime import timedelta
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine, Sighting
-from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartFailed
-from lifecycle.models import Instance, State
-from lifecycle.transitions import readiness
-from lifecycle.transitions.claims import Claims, Started
+from django.db import DatabaseError, connections
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
-#: A start that an engine has not begun by then, it was never asked for.
+from lifecycle.clock import Clock, milliseconds
+from lifecycle.engines.base import Engine, Inspection
+from lifecycle.exceptions import Cause, EngineUnreachable, Missing, StartFailed
+from lifecycle.models import Instance, Lease, State
+from lifecycle.transitions.claims import Claims, Started
+from lifecycle.transitions.leases import Leases
+from lifecycle.transitions.readiness import Readiness
+from lifecycle.transitions.stopping import Stopping
+from lifecycle.workers.heartbeats import LivenessWatch, ThisWorker
+
+logger = logging.getLogger(__name__)
+
+#: If nothing has started after this long, the request never reached the engine.
 SECOND_LOOK_SECONDS = 2
-#: How often an engine that does not answer is asked again, and for how long.
+#: How often, and for how long, an engine that does not answer is asked again.
 ASK_AGAIN_SECONDS = 0.5
 GIVE_UP_SECONDS = 30
-DEFAULT_GRACE = timedelta(seconds=10)
 
 
-class Recovery:
-    """Ends runs and stops, for the worker of `claims`. Its methods raise ClaimLost where another worker did it."""
+@dataclass(frozen=True)
+class AbandonedClaim:
+    """A claim that no worker is at work on."""
 
-    def __init__(self, engine: Engine, claims: Claims, clock: Clock, probe: readiness.Probe) -> None:
-        self._engine = engine
-        self._claims = claims
-        self._clock = clock
-        self._probe = probe
-        #: By instance: the run whose claim was a dead worker's, also where it could not be settled at the first try.
-        self._inherited: dict[str, int] = {}
+    row: Instance
+    #: Whether its owner is dead. Else this worker owns it, and an error left it behind.
+    is_owner_dead: bool
 
-    def recover(self, row: Instance, *, theirs: bool) -> None:
-        """Takes a claim over and settles it; `theirs`: it was a dead worker's.
 
-        Raises EngineUnreachable, when it cannot be settled yet: then it is a claim still.
+@dataclass(frozen=True)
+class Recovering:
+    """Settles abandoned claims, and ends the leases of dead workers."""
+
+    engine: Engine
+    worker: ThisWorker
+    watch: LivenessWatch
+    claims: Claims
+    leases: Leases
+    readiness: Readiness
+    stopping: Stopping
+    clock: Clock
+    #: By instance: the latest run whose claim was a dead worker's. It is told as recovered at a second try, too.
+    _inherited_runs: dict[str, int] = field(default_factory=dict)
+
+    def find_abandoned(self, rows: Iterable[Instance] | None = None) -> list[AbandonedClaim]:
+        """Return the abandoned claims among `rows`, by default among all."""
+        claimed = Instance.objects.filter(state__in=[State.STARTING, State.STOPPING])
+        claims = list(claimed if rows is None else rows)
+        dead = self.watch.find_dead([row.owner for row in claims])
+        return [
+            AbandonedClaim(row, row.owner in dead)
+            for row in claims
+            if row.owner in dead or self.claims.is_abandoned(row)
+        ]
+
+    def recover(self, claim: AbandonedClaim) -> None:
+        """Take the claim over and settle it, unless another worker does.
+
+        Raises EngineUnreachable if it cannot be settled yet. Then it is still a claim.
         """
-        with self._claims.at_work(row.name):
-            if not self._claims.take_over(row):
+        row = claim.row
+        with self.claims.working_on(row.name):
+            if not self.claims.take_over(row):
                 return
-            if theirs:
-                self._inherited[row.name] = row.run
-            more = {"recovered": True} if self._inherited.get(row.name) == row.run else {}
+            if claim.is_owner_dead:
+                self._inherited_runs[row.name] = row.run
+            more = {"recovered": True} if self._inherited_runs.get(row.name) == row.run else {}
             if row.state == State.STOPPING:
-                self.stop_and_settle(row, **more)
+                self.stopping.stop_and_settle(row, **more)
             else:
                 self._settle_start(row, **more)
 
-    def stop_and_settle(self, row: Instance, **more: Any) -> None:
-        """The engine may have stopped it already: once more does no harm."""
-        self._stop_engine(row)
-        self._claims.settle_stopped(row, **more)
-
-    def settle_unknown(self, row: Instance, error: EngineUnreachable, began: float) -> None:
-        """A start of ours whose call timed out or lost its connection.
-
-        Raises StartFailed, where it failed; EngineUnreachable, while nobody can tell.
-        """
-        was_asked = error.was_asked  # for the start; what becomes of the questions below says nothing of that
-        lost = self._clock.monotonic()
-        while was_asked and self._clock.monotonic() - lost < GIVE_UP_SECONDS:
-            try:
-                return self._settle_start(row, began)
-            except EngineUnreachable as again:
-                error = again
-                self._clock.sleep(ASK_AGAIN_SECONDS)
-        if was_asked:  # it may run yet: the claim stays, and a sweep settles it when the engine answers
-            raise error
-        failure = StartFailed(row.name, Cause.ENGINE_UNREACHABLE, str(error))
-        self._claims.settle_failed(row, failure)
-        raise failure from error
-
-    def ready_or_stopped(self, row: Instance, mark: str = "") -> Sighting:
-        """What was seen when it was ready. Raises StartFailed when it was not, and does not run any more."""
+    def recover_own(self, name: str) -> bool:
+        """Settle a claim of this worker that an error left behind. Return False if that is not possible yet."""
         try:
-            return readiness.wait_until_ready(self._engine, row.name, self._clock, self._probe, mark)
-        except Missing as error:
-            raise readiness.missing(error) from error
-        except LabelError as error:
-            self._stop_engine(row)
-            raise StartFailed(
-                row.name, Cause.NOT_READY, f"was made anew meanwhile, with labels in error: {error}"
-            ) from error
-        except StartFailed:
-            self._stop_engine(row)
-            raise
+            own = Instance.objects.filter(pk=name, owner=self.worker.id)
+            for claim in self.find_abandoned(own):
+                self.recover(claim)
+            return not any(self.claims.is_abandoned(row) for row in own.all())
+        except (DatabaseError, EngineUnreachable) as error:
+            logger.warning("%s: what an error left behind cannot be settled yet: %s", name, error)
+            connections.close_all()
+            return False
+
+    def end_leases_of_the_dead(self) -> None:
+        """End the leases of dead workers, and forget the workers that cannot come back."""
+        dead = self.watch.find_dead(Lease.objects.values_list("worker", flat=True))
+        if not self.worker.heartbeat_overdue():
+            self.leases.end_those_of(dead)
+        self.watch.forget()
+
+    def settle_unknown_start(self, row: Instance, error: EngineUnreachable, began: float) -> None:
+        """Settle a start of this worker whose call timed out or lost its connection.
+
+        `began` is the monotonic time of the claim. Raises StartFailed if it failed, and EngineUnreachable if the
+        engine does not answer within GIVE_UP_SECONDS. Then it may run, the claim stays, and a sweep settles it.
+        """
+        if not error.was_asked:
+            failure = StartFailed(row.name, Cause.ENGINE_UNREACHABLE, str(error))
+            self.claims.settle_failed(row, failure)
+            raise failure from error
+        lost = self.clock.monotonic()
+
+        def give_up(state: RetryCallState) -> bool:
+            return self.clock.monotonic() - lost >= GIVE_UP_SECONDS
+
+        Retrying(
+            retry=retry_if_exception_type(EngineUnreachable),
+            wait=wait_fixed(ASK_AGAIN_SECONDS),
+            stop=give_up,
+            sleep=self.clock.sleep,
+            reraise=True,
+        )(self._settle_start, row, began)
 
     def _settle_start(self, row: Instance, began: float | None = None, **more: Any) -> None:
+        """Find out what became of a claimed start, and settle it. `began`: this worker made the claim, at that time.
+
+        Raises StartFailed if `began` is given, because then a dispatch waits for the outcome.
+        """
+        interrupted = "Dormouse" if began is None else "the engine"
         try:
-            interrupted = "Dormouse" if began is None else "the engine"
-            started = Started(self._seen_ready(row, interrupted), self._latency_ms(row, began), {})
+            started = Started(self._find_ready(row, interrupted), self._latency_ms(row, began), {})
         except StartFailed as failure:
-            self._claims.settle_failed(row, failure, **more)
+            self.claims.settle_failed(row, failure, **more)
             if began is not None:
                 raise
         else:
-            self._claims.settle_started(row, started, **more)
+            self.claims.settle_started(row, started, **more)
 
-    def _seen_ready(self, row: Instance, interrupted: str) -> Sighting:
-        """The start is ours only where the incarnation has changed. Raises StartFailed."""
-        try:
-            seen = self._engine.inspect(row.name)
-            if seen.incarnation == row.incarnation:
-                self._clock.sleep(SECOND_LOOK_SECONDS)
-                seen = self._engine.inspect(row.name)
-        except Missing:
-            raise _interrupted(
-                row, f"{interrupted} was interrupted, and the engine does not have it any more"
-            ) from None
-        if seen.incarnation == row.incarnation:
-            raise _interrupted(row, f"{interrupted} was interrupted before the start; the next dispatch tries again")
-        if not seen.running:
-            over = readiness.ended(self._engine, seen)
-            raise replace(over, cause=Cause.INTERRUPTED, error=f"{interrupted} was interrupted, and it {over.error}")
-        return self.ready_or_stopped(row)
+    def _find_ready(self, row: Instance, interrupted: str) -> Inspection:
+        """Return the inspection with which the claimed start was ready. Raises StartFailed.
 
-    def _latency_ms(self, row: Instance, began: float | None) -> int:
-        """From the claim: by the monotonic clock of the one who claimed it, else by wall time, and never negative."""
-        if began is not None:
-            return readiness.ms(self._clock.monotonic() - began)
-        return max(0, readiness.ms((self._clock.now() - row.since).total_seconds()))
-
-    def _stop_engine(self, row: Instance) -> None:
-        """Returns when it does not run, also when there is none. Raises EngineUnreachable.
-
-        The claim is checked last of all: an inspection may wait for seconds, in which another takes over.
+        The start was ours only if the incarnation has changed since the claim.
         """
         try:
-            labels = self._engine.inspect(row.name).labels
-            grace = DEFAULT_GRACE if isinstance(labels, LabelError) else labels.stop_timeout
-            self._claims.check(row)
-            self._engine.stop(row.name, grace.total_seconds())
+            seen = self.engine.inspect(row.name)
+            if seen.incarnation == row.incarnation:
+                self.clock.sleep(SECOND_LOOK_SECONDS)
+                seen = self.engine.inspect(row.name)
         except Missing:
-            pass
+            why = f"{interrupted} was interrupted, and the engine does not have it any more"
+            raise StartFailed(row.name, Cause.INTERRUPTED, why) from None
+        if seen.incarnation == row.incarnation:
+            why = f"{interrupted} was interrupted before the start; the next dispatch tries again"
+            raise StartFailed(row.name, Cause.INTERRUPTED, why)
+        if not seen.running:
+            exit_failure = self.readiness.exit_failure(seen)
+            why = f"{interrupted} was interrupted, and it {exit_failure.error}"
+            raise replace(exit_failure, cause=Cause.INTERRUPTED, error=why)
+        return self.readiness.wait_until_ready_or_stop(row)
 
-
-def _interrupted(row: Instance, error: str) -> StartFailed:
-    return StartFailed(row.name, Cause.INTERRUPTED, error)
+    def _latency_ms(self, row: Instance, began: float | None) -> int:
+        """Return the time since the claim: by the monotonic clock if this worker made it, else by wall time."""
+        if began is not None:
+            return milliseconds(self.clock.monotonic() - began)
+        return max(0, milliseconds((self.clock.now() - row.since).total_seconds()))

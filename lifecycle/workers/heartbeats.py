@@ -1,7 +1,8 @@
-"""Who is alive: every Dormouse process beats a counter in the database; leases and claims name their worker.
+"""Heartbeats: every Dormouse process counts up a number in the database, and so the others know that it is alive.
 
-A worker is dead at once if it lived on this boot and its pid with that start time is gone; else when its counter has
-not moved for SILENT_SECONDS of the observer's own monotonic clock.
+Leases and claims name their worker. A worker is dead at once if it ran on this boot and the process with its pid and
+start time is gone. Else it is dead when its counter has not moved for SILENT_SECONDS of the observer's monotonic clock,
+so the clocks of two machines are never compared.
 """
 
 import logging
@@ -15,15 +16,15 @@ from django.db.models import F
 
 from lifecycle.clock import Clock
 from lifecycle.models import Worker
-from lifecycle.workers import processes as procfs
+from lifecycle.workers import processes
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS = 5
-#: One that could not beat for so long makes no engine call: others may be about to take its claims over.
-DOUBT_SECONDS = 10
+HEARTBEAT_SECONDS = 5
+#: A worker whose latest heartbeat is older makes no engine call, because others may be about to take its claims over.
+OVERDUE_SECONDS = 10
 SILENT_SECONDS = 20
-#: The row of a silent worker is kept, for it may only be frozen; but not for ever.
+#: The row of a silent worker is kept for this long, because its process may only be frozen.
 FORGET_SECONDS = 3600
 
 
@@ -34,97 +35,97 @@ class ThisWorker:
         self.id = uuid.uuid4()
         self._kind = kind
         self._clock = clock or Clock()
-        self._beaten: float | None = None
+        self._latest: float | None = None
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Makes itself known, and beats from a thread of its own from now on. Raises DatabaseError."""
-        self.beat()
-        threading.Thread(target=self._beat_until_ended, name="beat", daemon=True).start()
+        """Register this worker, and send heartbeats from a thread of its own from now on. Raises DatabaseError."""
+        self.send_heartbeat()
+        threading.Thread(target=self._send_until_ended, name="heartbeat", daemon=True).start()
 
-    def beat(self) -> None:
-        """Also makes itself known again, where others have forgotten it. Raises DatabaseError."""
-        if not Worker.objects.filter(id=self.id).update(beat=F("beat") + 1):
+    def send_heartbeat(self) -> None:
+        """Count up once. Register the worker if it has no row, or others have forgotten it. Raises DatabaseError."""
+        if not Worker.objects.filter(id=self.id).update(heartbeat=F("heartbeat") + 1):
             Worker.objects.create(
                 id=self.id,
                 kind=self._kind,
-                home=procfs.home(),
+                home=processes.home(),
                 pid=os.getpid(),
-                pid_started=procfs.started(os.getpid()) or "",
+                pid_started=processes.started(os.getpid()) or "",
                 started=self._clock.now(),
             )
-        self._beaten = self._clock.monotonic()
+        self._latest = self._clock.monotonic()
 
-    def is_in_doubt(self) -> bool:
-        """Whether others may hold it for dead."""
-        return self._beaten is None or self._clock.monotonic() - self._beaten > DOUBT_SECONDS
+    def heartbeat_overdue(self) -> bool:
+        """Return whether other workers may take this one for dead."""
+        return self._latest is None or self._clock.monotonic() - self._latest > OVERDUE_SECONDS
 
     def end(self) -> None:
-        """Leaves; what it still holds is settled by others at once."""
+        """Unregister this worker. Other workers settle at once what it still holds."""
         self._ended.set()
         Worker.objects.filter(id=self.id).delete()
 
-    def _beat_until_ended(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
+    def _send_until_ended(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS):
             try:
-                self.beat()
+                self.send_heartbeat()
             except DatabaseError as error:
-                logger.warning("Could not beat: %s", error)
+                logger.warning("The heartbeat could not be written to the database: %s", error)
                 connections.close_all()
         connections.close_all()
 
 
-class Watch:
-    """Who is dead, as one observer sees it. It must be asked now and then, for silence takes time to notice.
+class LivenessWatch:
+    """Decides which workers are dead, as one observer sees them. Ask it regularly, because silence takes time to see.
 
-    The observer itself, `worker`, never is; and as long as it cannot beat or look, nobody's silence counts: it may be
-    the database that is silent.
+    The observer's own worker is never dead. While the observer could not write its heartbeat, or has not asked for
+    SILENT_SECONDS, no worker's silence counts, because then the database may be what is silent.
     """
 
     def __init__(self, clock: Clock | None = None, worker: ThisWorker | None = None) -> None:
         self._clock = clock or Clock()
         self._worker = worker
         self._asked = 0.0
-        self._home = procfs.home()
-        #: By worker: its counter, and when that was first seen.
+        self._home = processes.home()
+        #: By worker: its counter, and the monotonic time when that value was first seen.
         self._seen: dict[uuid.UUID, tuple[int, float]] = {}
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
 
-    def dead(self, owners: Iterable[uuid.UUID | None]) -> set[uuid.UUID | None]:
-        """Those of `owners` that are dead; nobody (None) and the unknown are."""
-        asked = set(owners)  # before the workers: one that begins meanwhile is known before it owns anything
+    def find_dead(self, owners: Iterable[uuid.UUID | None]) -> set[uuid.UUID | None]:
+        """Return those of `owners` that are dead. An unknown worker is dead, and so is None."""
+        asked = set(owners)  # read before the workers: a worker is registered before it owns anything
         workers = {worker.id: worker for worker in Worker.objects.all()}
-        with self._asking:
-            self._check_own_sight()
+        with self._lock:
+            self._forgive_silence_if_away()
             alive = {id for id, worker in workers.items() if self._is_alive(worker)}
             self._seen = {id: seen for id, seen in self._seen.items() if id in workers}
         return asked - alive - ({self._worker.id} if self._worker else set())
 
     def forget(self) -> None:
-        """Deletes the rows of those who cannot come back. What they hold is settled all the same."""
+        """Delete the rows of workers that cannot come back. What they hold is settled without their rows, too."""
         gone = [worker.id for worker in Worker.objects.all() if self._is_gone(worker)]
         now = self._clock.monotonic()
-        with self._asking:
+        with self._lock:
             gone += [id for id, (_, since) in self._seen.items() if now - since > FORGET_SECONDS]
         if gone:
             Worker.objects.filter(id__in=gone).delete()
 
-    def _check_own_sight(self) -> None:
+    def _forgive_silence_if_away(self) -> None:
         now = self._clock.monotonic()
         was_away = now - self._asked > SILENT_SECONDS
         self._asked = now
-        if was_away or (self._worker and self._worker.is_in_doubt()):
+        if was_away or (self._worker and self._worker.heartbeat_overdue()):
             self._seen.clear()
 
     def _is_alive(self, worker: Worker) -> bool:
         now = self._clock.monotonic()
-        beat, since = self._seen.get(worker.id, (None, now))
-        if beat != worker.beat:
+        heartbeat, since = self._seen.get(worker.id, (None, now))
+        if heartbeat != worker.heartbeat:
             since = now
-        self._seen[worker.id] = (worker.beat, since)
+        self._seen[worker.id] = (worker.heartbeat, since)
         return not self._is_gone(worker) and now - since < SILENT_SECONDS
 
     def _is_gone(self, worker: Worker) -> bool:
-        """Certainly: its pid meant something here, and it is no more."""
-        here = bool(self._home) and worker.home == self._home
-        return here and procfs.is_gone(worker.pid, worker.pid_started)
+        """Return whether the worker's process is known to have ended: it ran on this boot, and is gone."""
+        is_here = bool(self._home) and worker.home == self._home
+        return is_here and processes.is_gone(worker.pid, worker.pid_started)

@@ -6,7 +6,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
-from lifecycle.models import EngineSight, Instance, Lease, State
+from lifecycle.models import EngineStatus, Instance, Lease, State
 
 ADDRESS = "/agents/instances"
 
@@ -15,7 +15,7 @@ ADDRESS = "/agents/instances"
 def now(db: None) -> datetime:
     """Also: the engine has just answered."""
     now = timezone.now()
-    EngineSight.objects.create(engine="process", asked=now, answered=now)
+    EngineStatus.objects.create(engine="process", asked=now, answered=now)
     return now
 
 
@@ -109,7 +109,7 @@ def test_all_is_quiet_while_the_engine_answers(signed_in: Client, now: datetime)
 
 
 def test_an_engine_that_does_not_answer_is_said_with_its_error(signed_in: Client, now: datetime):
-    EngineSight.objects.update(error="no such socket <here>")
+    EngineStatus.objects.update(error="no such socket <here>")
     page = signed_in.get(ADDRESS)
     assertContains(page, "The process engine does not answer.")
     assertContains(page, "no such socket &lt;here&gt;")
@@ -123,7 +123,7 @@ def test_nobody_ever_looked(signed_in: Client):
 
 @pytest.mark.parametrize(("seconds", "said"), [(61, True), (50, False)])
 def test_nobody_has_looked_for_a_minute(signed_in: Client, now: datetime, seconds: int, said: bool):
-    EngineSight.objects.update(asked=now - timedelta(seconds=seconds))
+    EngineStatus.objects.update(asked=now - timedelta(seconds=seconds))
     assert ("Is the supervisor running?" in signed_in.get(ADDRESS).content.decode()) is said
 
 

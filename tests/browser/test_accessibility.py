@@ -8,7 +8,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from events.log import record
-from lifecycle.models import EngineSight, Instance
+from lifecycle.models import EngineStatus, Instance
 from tests.browser.proxy import Proxy
 from tests.browser.seeing import LOST, SignIn, is_live, state
 from tests.npm import installed
@@ -59,7 +59,7 @@ def look(request: pytest.FixtureRequest) -> dict[str, object]:
 
 def seed() -> None:
     now = timezone.now()
-    EngineSight.objects.create(engine="process", asked=now, answered=now, error="no such socket")
+    EngineStatus.objects.create(engine="process", asked=now, answered=now, error="no such socket")
     failure = {"run": 3, "at": now.isoformat(), "error": "exited with code 1"}
     Instance.objects.create(name="planner-default", since=now, run=3, failure=failure)
     Instance.objects.create(name="broken-labels", since=now, label_error="dormouse.port is “eighty”", label_warning="x")

@@ -44,7 +44,7 @@ def lifecycle(db: None, docker_api: object) -> Iterator[Lifecycle]:
     """A Dormouse of this process, without a supervisor."""
     engine = DockerEngine(os.environ | {"DOCKER_HOST": HOST})
     worker = ThisWorker("test")
-    worker.beat()
+    worker.send_heartbeat()
     yield Lifecycle(engine, worker)
     for client in engine._clients.values():
         client.close()

@@ -15,7 +15,7 @@ import pytest
 from django.db import connection
 from docker import APIClient
 
-from lifecycle.models import EngineSight, Instance, Lease, State
+from lifecycle.models import EngineStatus, Instance, Lease, State
 from lifecycle.workers import processes as procfs
 from tests.conftest import need
 from tests.docker.containers import IMAGE, Containers, image
@@ -103,7 +103,7 @@ def test_an_engine_that_hangs_is_reported_and_holds_nobody_for_long(own, server)
     own.send(signal.SIGSTOP)
     with ThreadPoolExecutor(2) as callers:
         answers = list(callers.map(lambda name: dispatch(server, name), [sleeper, awake]))
-    sight = wait_for(lambda: EngineSight.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
+    sight = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
     own.send(signal.SIGCONT)
     assert {answer.json()["cause"] for answer in answers} == {"engine_unreachable"}
     assert sight.error == answers[0].json()["error"] == "the Docker Engine does not answer in time"
@@ -112,7 +112,7 @@ def test_an_engine_that_hangs_is_reported_and_holds_nobody_for_long(own, server)
         ["lazy_started"],
         ["lazy_start_failed"],
     )
-    wait_for(lambda: EngineSight.objects.filter(error=""), PATIENCE_SECONDS, "the engine to be seen again")
+    wait_for(lambda: EngineStatus.objects.filter(error=""), PATIENCE_SECONDS, "the engine to be seen again")
     assert dispatch(server, sleeper).status_code == dispatch(server, awake).status_code == 200
     assert wait_for(lambda: not Lease.objects.exists(), what="the leases to end")
 
@@ -123,7 +123,7 @@ def test_an_engine_that_hangs_in_a_stop_is_asked_again(own, server):
     dispatch(server, name)
     wait_for(lambda: row(name).state == State.STOPPING)
     own.send(signal.SIGSTOP)
-    wait_for(lambda: EngineSight.objects.exclude(error=""), PATIENCE_SECONDS)
+    wait_for(lambda: EngineStatus.objects.exclude(error=""), PATIENCE_SECONDS)
     own.send(signal.SIGCONT)
     wait_for(lambda: "lazy_stopped" in types(name), PATIENCE_SECONDS)
     assert types(name) == ["lazy_started", "lazy_stopped"]
@@ -140,7 +140,7 @@ def test_an_engine_that_comes_back_is_followed_again(own, server, how):
         own.stop()
     else:
         own.kill()
-    sight = wait_for(lambda: EngineSight.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
+    sight = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
     assert sight.error.startswith(("the Docker Engine cannot be reached", "the connection to the Docker Engine failed"))
     assert dispatch(server, name).json()["cause"] == "engine_unreachable"
     own.start()

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lifecycle.models import EngineSight, Instance, Lease
+from lifecycle.models import EngineStatus, Instance, Lease
 from tests.docker.containers import Containers
 from tests.docker.whole import WORK, dispatch, logged, types
 from tests.servers import DEADLINE_SECONDS, free_port, wait_for
@@ -200,7 +200,7 @@ def test_one_that_others_start_is_shown_and_no_event_is_invented(server, contain
 
 def test_without_an_engine_the_page_says_so(serve, tmp_path):
     server = serve(DORMOUSE_ENGINE="docker", DORMOUSE_SUPERVISOR="embedded", DOCKER_HOST=f"unix://{tmp_path}/no.sock")
-    sight = wait_for(lambda: EngineSight.objects.filter(engine="docker").first())
+    sight = wait_for(lambda: EngineStatus.objects.filter(engine="docker").first())
     assert sight.error.startswith("the Docker Engine cannot be reached (No such file or directory)")
     listed: dict[str, Any] = httpx.get(f"{server.url}/api/instances", headers=server.bearer).json()
     assert listed["engines"][0]["error"] == sight.error

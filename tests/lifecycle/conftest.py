@@ -1,14 +1,17 @@
 """A lifecycle whose engine, clock, probe and sink the tests hold in their hands."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.dispatch import Signal
 
 from lifecycle import signals
-from lifecycle.engines.base import Sighting
+from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import Labels
 from lifecycle.models import Instance, State
+from lifecycle.transitions.leases import LeasedInstance
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.fake_clock import FakeClock
@@ -50,7 +53,7 @@ class Agent:
         self.why_not: list[str | None] = [None]
         self.asked = 0
 
-    def __call__(self, seen: Sighting, labels: Labels) -> str | None:
+    def __call__(self, seen: Inspection, labels: Labels) -> str | None:
         self.asked += 1
         return self.why_not.pop(0) if len(self.why_not) > 1 else self.why_not[0]
 
@@ -78,8 +81,8 @@ def agent() -> Agent:
 @pytest.fixture
 def lifecycle(db: None, engine: FakeEngine, clock: FakeClock, events: Events, agent: Agent) -> Lifecycle:
     worker = ThisWorker("test", clock)
-    worker.beat()
-    clock.listeners.append(worker.beat)
+    worker.send_heartbeat()
+    clock.listeners.append(worker.send_heartbeat)
     return Lifecycle(engine, worker, clock=clock, sink=events, probe=agent)
 
 
@@ -96,12 +99,40 @@ def make_row(clock: FakeClock, state: State = State.ASLEEP, name: str = NAME, **
     return Instance.objects.create(name=name, state=state, since=clock.now(), **values)
 
 
-def use(lifecycle: Lifecycle, name: str = NAME) -> Sighting:
-    with lifecycle.use(name) as grant:
-        return grant.seen
+@contextmanager
+def leased(lifecycle: Lifecycle, name: str = NAME) -> Iterator[LeasedInstance]:
+    """Hold a lease of the instance inside the block. Wake the instance first if it is not ready."""
+    found = lifecycle.leases.take(name)
+    if found is None:
+        lifecycle.waking.wake(name)
+        found = lifecycle.leases.take(name)
+        assert found, "it was ready when wake() returned"
+    try:
+        yield found
+    finally:
+        lifecycle.leases.give_back(found.lease)
+
+
+def use(lifecycle: Lifecycle, name: str = NAME) -> None:
+    """Wake the instance if it is not ready, and end a piece of work in it at once."""
+    with leased(lifecycle, name):
+        pass
+
+
+def recover(lifecycle: Lifecycle) -> None:
+    """Settle what dead workers left behind, as a sweep does, but in this thread."""
+    for claim in lifecycle.recovering.find_abandoned():
+        lifecycle.recovering.recover(claim)
+    lifecycle.recovering.end_leases_of_the_dead()
+
+
+def stop_idle(lifecycle: Lifecycle) -> None:
+    """Stop what is idle, as a sweep does, but in this thread."""
+    for row in lifecycle.stopping.find_idle():
+        lifecycle.stopping.stop_idle(row)
 
 
 def idle(lifecycle: Lifecycle, clock: FakeClock, seconds: float = 60) -> None:
-    """Wakes the instance and lets it be idle for so long."""
+    """Wake the instance, and let it be idle for `seconds`."""
     use(lifecycle)
     clock.go(seconds)

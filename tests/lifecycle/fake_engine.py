@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, Listed, Sighting
+from lifecycle.engines.base import Engine, Inspection, ListedInstance
 from lifecycle.engines.labels import Labels
 from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
 
@@ -89,20 +89,20 @@ class FakeEngine(Engine):
     def count(self, call: str) -> int:
         return sum(1 for made, _ in self.calls if made == call)
 
-    def instances(self) -> list[Listed]:
+    def instances(self) -> list[ListedInstance]:
         self._call("instances")
         return [
-            Listed(box.name, f"id of {box.name}", box.running, box.labels)
+            ListedInstance(box.name, f"id of {box.name}", box.running, box.labels)
             for box in self.boxes.values()
             if labels.ENABLE in box.labels
         ]
 
-    def inspect(self, name: str) -> Sighting:
+    def inspect(self, name: str) -> Inspection:
         self._call("inspect", name)
         box = self._box(name)
         read = self._labels(box)
         port = None if isinstance(read, LabelError) else read.port
-        return Sighting(
+        return Inspection(
             name=name,
             id=f"id of {name}",
             running=box.running,

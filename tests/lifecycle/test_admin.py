@@ -3,7 +3,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains
 
-from lifecycle.models import EngineSight, Instance, Lease, Worker
+from lifecycle.models import EngineStatus, Instance, Lease, Worker
 
 
 @pytest.fixture(autouse=True)
@@ -12,10 +12,10 @@ def one_of_each(db: None) -> None:
     worker = Worker.objects.create(kind="web", pid=1, started=now)
     instance = Instance.objects.create(name="reviewer-default", since=now)
     Lease.objects.create(instance=instance, worker=worker.id, since=now)
-    EngineSight.objects.create(engine="process", asked=now)
+    EngineStatus.objects.create(engine="process", asked=now)
 
 
-@pytest.mark.parametrize("model", [Instance, Worker, Lease, EngineSight])
+@pytest.mark.parametrize("model", [Instance, Worker, Lease, EngineStatus])
 def test_each_can_be_looked_at_and_not_touched(admin_client: Client, model):
     address = f"/admin/lifecycle/{model._meta.model_name}/"
     pk = str(model.objects.get().pk)

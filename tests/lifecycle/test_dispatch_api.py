@@ -11,9 +11,9 @@ from django.test import AsyncClient, Client
 
 from lifecycle import assembly
 from lifecycle.dispatch.dispatcher import Dispatcher
-from lifecycle.dispatch.wakes import Waker
+from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import Cause, EngineUnreachable, StartRejected
-from lifecycle.models import EngineSight, Instance, Lease, State
+from lifecycle.models import EngineStatus, Instance, Lease, State
 from tests.lifecycle.conftest import NAME, make_row
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for
@@ -43,12 +43,12 @@ class Agent:
 def worker_agent(transactional_db, lifecycle, engine, monkeypatch):
     """The web process's dispatcher, on the fake engine."""
     agent = Agent()
-    waker = Waker(lifecycle)
-    dispatcher = Dispatcher(waker, httpx.MockTransport(agent))
-    monkeypatch.setattr(assembly, "_made", [dispatcher])
+    wakes = Wakes(lifecycle)
+    dispatcher = Dispatcher(wakes, httpx.MockTransport(agent))
+    monkeypatch.setattr(assembly, "_dispatchers", [dispatcher])
     engine.add(NAME, port="9001")
     yield agent
-    waker.shut_down()
+    wakes.shut_down()
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_the_lease_ends_with_an_error(worker_agent, error):
 
 def test_all_instances_are_shown_with_the_last_look_at_the_engine(db, clock):
     make_row(clock)
-    EngineSight.objects.create(engine="fake", asked=clock.now(), error="nobody there")
+    EngineStatus.objects.create(engine="fake", asked=clock.now(), error="nobody there")
     found = get("/api/instances").json()
     assert [one["name"] for one in found["instances"]] == [NAME]
     assert found["engines"][0]["error"] == "nobody there"

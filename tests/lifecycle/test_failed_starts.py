@@ -4,7 +4,7 @@ import pytest
 
 from lifecycle.exceptions import Cause, EngineUnreachable, StartFailed, StartRejected
 from lifecycle.models import State
-from tests.lifecycle.conftest import NAME, idle, make_row, row, use
+from tests.lifecycle.conftest import NAME, idle, make_row, recover, row, stop_idle, use
 from tests.lifecycle.fake_engine import Program, raising
 
 
@@ -99,7 +99,7 @@ def test_one_that_is_not_ready_in_time_is_stopped_before_that_is_told(lifecycle,
 
 def test_a_known_one_that_is_gone_is_missing(lifecycle, engine, box, clock, events):
     idle(lifecycle, clock)
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     events.clear()
     del engine.boxes[NAME]
     with pytest.raises(StartFailed) as raised:
@@ -177,5 +177,5 @@ def test_a_lost_start_stays_a_claim_while_nobody_can_tell_and_is_told_as_it_was(
         use(lifecycle)
     assert events == []
     engine.before["inspect"].clear()
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.types == ["lazy_started"]

@@ -11,7 +11,7 @@ from lifecycle.exceptions import StartFailed
 from lifecycle.models import Instance, State
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
-from tests.lifecycle.conftest import NAME, Events, make_row, row, use
+from tests.lifecycle.conftest import NAME, Events, make_row, row, stop_idle, use
 from tests.lifecycle.fake_engine import Program
 from tests.servers import wait_for
 
@@ -22,7 +22,7 @@ def two(transactional_db, engine, box) -> tuple[Lifecycle, Lifecycle]:
     found = []
     for _ in range(2):
         worker = ThisWorker("test")
-        worker.beat()
+        worker.send_heartbeat()
         found.append(Lifecycle(engine, worker, sink=Events(), probe=lambda seen, labels: None))
     return found[0], found[1]
 
@@ -106,7 +106,7 @@ def test_a_dispatch_that_meets_a_stop_waits_for_its_end_and_wakes_it(two, engine
     Instance.objects.update(last_used=two[0].clock.now())
 
     def stop():
-        two[0].stop_idle()
+        stop_idle(two[0])
         connections.close_all()
 
     stopping = threading.Thread(target=stop, daemon=True)
@@ -129,6 +129,6 @@ def test_a_waiting_fake_engine_is_never_asked_in_a_transaction(two, engine, box)
         engine.before[call] = [lambda: inside.append(connection.in_atomic_block)] * 20
     use(two[0])
     Instance.objects.update(last_used=Clock().now() - timedelta(hours=1))
-    two[0].stop_idle()
+    stop_idle(two[0])
     assert len(inside) > 3
     assert not any(inside)

@@ -1,4 +1,4 @@
-"""Leases keep an instance awake, and idle time begins when the last has ended."""
+"""Leases keep an instance awake, and idle time begins when the last one has ended."""
 
 import uuid
 
@@ -6,7 +6,7 @@ import pytest
 from django.db import DatabaseError
 
 from lifecycle.models import Instance, Lease, State
-from lifecycle.transitions import leases
+from lifecycle.transitions.leases import Leases
 from tests.lifecycle.conftest import make_row, row
 
 pytestmark = pytest.mark.django_db
@@ -14,66 +14,71 @@ WORKER = uuid.uuid4()
 
 
 @pytest.fixture
+def leases(engine, clock):
+    return Leases(engine, WORKER, clock)
+
+
+@pytest.fixture
 def ready(clock):
     return make_row(clock, State.READY, incarnation="id@1", probed=True, last_used=clock.now())
 
 
-def test_a_lease_moves_the_version_so_that_a_stop_fails(ready, clock):
+def test_a_lease_moves_the_version_so_that_a_stop_fails(leases, ready, clock):
     stale = row()
-    assert leases.take(ready, WORKER, clock)
-    assert not Instance.objects.change(stale, state=State.STOPPING)
+    assert leases.insert(ready)
+    assert not Instance.objects.claim_stop(stale, owner=WORKER, now=clock.now(), idle_seconds=0)
 
 
 @pytest.mark.parametrize("state", [State.ASLEEP, State.STARTING, State.STOPPING])
-def test_only_the_ready_are_leased(ready, clock, state):
+def test_only_a_ready_instance_is_leased(leases, ready, state):
     Instance.objects.update(state=state)
-    assert leases.take(ready, WORKER, clock) is None
+    assert leases.insert(ready) is None
     assert not Lease.objects.exists()
 
 
-def test_another_incarnation_is_not_leased(ready, clock):
+def test_another_incarnation_is_not_leased(leases, ready):
     Instance.objects.update(incarnation="id@2")
-    assert leases.take(ready, WORKER, clock) is None
+    assert leases.insert(ready) is None
 
 
-def test_what_was_not_probed_is_not_leased(ready, clock):
+def test_an_instance_that_was_not_probed_is_not_leased(leases, ready):
     Instance.objects.update(probed=False)
-    assert leases.take(ready, WORKER, clock) is None
+    assert leases.insert(ready) is None
 
 
-def test_the_idle_time_begins_with_the_end_of_the_lease(ready, clock):
-    lease = leases.take(ready, WORKER, clock)
+def test_the_idle_time_begins_with_the_end_of_the_lease(leases, ready, clock):
+    lease = leases.insert(ready)
     clock.go(100)
-    leases.give_back(lease, clock)
+    leases.give_back(lease)
     assert row().last_used == clock.now()
 
 
-def test_the_end_of_a_lease_leaves_others_states_alone(ready, clock):
-    lease = leases.take(ready, WORKER, clock)
+def test_the_end_of_a_lease_changes_no_instance_in_another_state(leases, ready):
+    lease = leases.insert(ready)
     Instance.objects.update(state=State.STOPPING, version=50)
-    leases.give_back(lease, clock)
+    leases.give_back(lease)
     assert row().version == 50
     assert not Lease.objects.exists()
 
 
-def test_a_lease_is_given_back_until_that_lands(ready, clock, monkeypatch):
-    lease = leases.take(ready, WORKER, clock)
+def test_a_lease_is_given_back_again_and_again_until_that_succeeds(leases, ready, monkeypatch):
+    lease = leases.insert(ready)
     troubles = [DatabaseError("locked"), DatabaseError("locked")]
-    end = leases.end
+    end_work = type(Instance.objects).end_work
 
-    def ending(*args):
+    def failing_twice(*args, **values):
         if troubles:
             raise troubles.pop()
-        end(*args)
+        end_work(*args, **values)
 
-    monkeypatch.setattr(leases, "end", ending)
-    leases.give_back(lease, clock)
+    monkeypatch.setattr(type(Instance.objects), "end_work", failing_twice)
+    leases.give_back(lease)
     assert not Lease.objects.exists()
 
 
-def test_the_leases_of_the_dead_end_and_no_others(ready, clock):
+def test_the_leases_of_dead_workers_end_and_no_others(engine, clock, leases, ready):
     living = uuid.uuid4()
-    for worker in (WORKER, living):
-        leases.take(ready, worker, clock)
-    leases.end_those_of({WORKER}, clock)
+    leases.insert(ready)
+    Leases(engine, living, clock).insert(ready)
+    leases.end_those_of({WORKER})
     assert [lease.worker for lease in Lease.objects.all()] == [living]

@@ -8,7 +8,7 @@ import pytest
 from lifecycle.exceptions import EngineUnreachable, StartFailed
 from lifecycle.models import Lease, State
 from lifecycle.transitions.recovering import SECOND_LOOK_SECONDS
-from tests.lifecycle.conftest import NAME, make_row, row
+from tests.lifecycle.conftest import NAME, leased, make_row, recover, row
 from tests.lifecycle.fake_engine import Program, raising
 
 DEAD = uuid.uuid4()
@@ -29,7 +29,7 @@ def stopping(lifecycle, clock, box):
 
 
 def test_a_start_that_was_never_asked_for_is_interrupted(lifecycle, engine, starting, events):
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.only("lazy_start_failed") == {
         "instance": NAME,
         "run": 7,
@@ -44,7 +44,7 @@ def test_a_start_that_was_never_asked_for_is_interrupted(lifecycle, engine, star
 def test_a_start_on_its_way_is_given_a_second_look(lifecycle, clock, box, starting, events):
     began = clock.monotonic()
     clock.listeners.append(lambda: None if box.running else box.begin())
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.types == ["lazy_started"]
     assert clock.monotonic() - began == SECOND_LOOK_SECONDS
 
@@ -52,7 +52,7 @@ def test_a_start_on_its_way_is_given_a_second_look(lifecycle, clock, box, starti
 def test_a_start_that_runs_is_probed_and_told(lifecycle, clock, agent, box, starting, events):
     box.begin()
     clock.go(3)
-    lifecycle.recover()
+    recover(lifecycle)
     assert agent.asked == 1
     assert events.only("lazy_started") == {"instance": NAME, "run": 7, "latency_ms": 3000, "recovered": True}
     assert (row().state, row().incarnation, row().owner) == (State.READY, box.incarnation, None)
@@ -61,7 +61,7 @@ def test_a_start_that_runs_is_probed_and_told(lifecycle, clock, agent, box, star
 def test_a_recovered_latency_is_never_negative(lifecycle, clock, box, starting, events):
     box.begin()
     clock.set_back(3600)
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.only("lazy_started")["latency_ms"] == 0
 
 
@@ -69,14 +69,14 @@ def test_a_start_that_runs_has_a_fresh_start_timeout(lifecycle, clock, agent, bo
     box.begin()
     clock.go(29)
     agent.why_not = [*["not yet"] * 100, None]
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.types == ["lazy_started"]
 
 
 def test_a_start_that_never_gets_ready_is_stopped_and_told(lifecycle, agent, box, starting, events):
     box.begin()
     agent.why_not = ["nobody answers"]
-    lifecycle.recover()
+    recover(lifecycle)
     assert not box.running
     failed = events.only("lazy_start_failed")
     assert (failed["cause"], failed["recovered"]) == ("not_ready", True)
@@ -85,7 +85,7 @@ def test_a_start_that_never_gets_ready_is_stopped_and_told(lifecycle, agent, box
 def test_a_start_that_is_over_is_interrupted_with_its_exit_code(lifecycle, box, starting, events):
     box.program = Program.FAILS
     box.begin()
-    lifecycle.recover()
+    recover(lifecycle)
     failed = events.only("lazy_start_failed")
     assert (failed["cause"], failed["exit_code"]) == ("interrupted", 3)
     assert failed["error"] == "Dormouse was interrupted, and it exited with code 3 before it was ready"
@@ -96,19 +96,19 @@ def test_a_start_whose_engine_was_lost_says_that_the_engine_was_interrupted(life
     box.program = Program.FAILS
     engine.after["start"] = [raising(EngineUnreachable("the connection was lost"))]
     with pytest.raises(StartFailed, match="failed to start: the engine was interrupted, and it exited with code 3"):
-        lifecycle.wake(NAME)
+        lifecycle.waking.wake(NAME)
     assert events.only("lazy_start_failed")["cause"] == "interrupted"
 
 
 def test_a_start_of_what_is_gone_is_interrupted(lifecycle, engine, starting, events):
     engine.boxes.clear()
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.only("lazy_start_failed")["cause"] == "interrupted"
 
 
 def test_a_stop_is_made_again_and_told_with_the_idle_time_of_its_claim(lifecycle, clock, box, stopping, events):
     clock.go(50)
-    lifecycle.recover()
+    recover(lifecycle)
     assert not box.running
     assert events.only("lazy_stopped") == {"instance": NAME, "run": 7, "idle_seconds": 900, "recovered": True}
     assert row().state == State.ASLEEP
@@ -116,45 +116,45 @@ def test_a_stop_is_made_again_and_told_with_the_idle_time_of_its_claim(lifecycle
 
 def test_a_stop_that_was_done_is_told(lifecycle, box, stopping, events):
     box.end(0)
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.types == ["lazy_stopped"]
 
 
 def test_a_stop_of_what_is_gone_is_told(lifecycle, engine, stopping, events):
     engine.boxes.clear()
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.types == ["lazy_stopped"]
 
 
 def test_it_never_asks_for_a_list(lifecycle, engine, starting):
-    lifecycle.recover()
+    recover(lifecycle)
     assert engine.count("instances") == 0
 
 
 def test_it_settles_once(lifecycle, starting, events):
-    lifecycle.recover()
-    lifecycle.recover()
+    recover(lifecycle)
+    recover(lifecycle)
     assert len(events) == 1
 
 
 def test_the_claims_of_the_living_are_left_alone(lifecycle, engine, clock, box, events):
     make_row(clock, State.STARTING, owner=lifecycle.worker.id, run=1)
-    with lifecycle.claims.at_work(NAME):
-        lifecycle.recover()
+    with lifecycle.claims.working_on(NAME):
+        recover(lifecycle)
     assert (events, engine.calls) == ([], [])
 
 
 def test_a_claim_of_its_own_that_no_thread_works_on_is_settled_as_its_own(lifecycle, clock, box, events):
     make_row(clock, State.STARTING, owner=lifecycle.worker.id, run=1)
     box.begin()
-    lifecycle.recover()
+    recover(lifecycle)
     assert "recovered" not in events.only("lazy_started")
 
 
 def test_what_cannot_be_settled_for_want_of_an_engine_stays_a_claim(lifecycle, engine, starting, events):
     engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
     with pytest.raises(EngineUnreachable):
-        lifecycle.recover()
+        recover(lifecycle)
     assert (events, row().state) == ([], State.STARTING)
 
 
@@ -165,21 +165,21 @@ def test_a_dead_workers_claim_is_told_as_recovered_at_a_later_try_too(lifecycle,
     request.getfixturevalue(claim)
     engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
     with pytest.raises(EngineUnreachable):
-        lifecycle.recover()
-    lifecycle.recover()
+        recover(lifecycle)
+    recover(lifecycle)
     assert events.only(type)["recovered"] is True
 
 
 def test_a_worker_in_doubt_takes_nothing_over(lifecycle, engine, clock, starting, events):
     clock.listeners.clear()
     clock.go(11)
-    lifecycle.recover()
+    recover(lifecycle)
     assert (events, engine.calls) == ([], [])
 
 
 def test_a_dispatch_that_meets_a_dead_workers_start_recovers_it(lifecycle, engine, box, starting, events):
     box.begin()
-    with lifecycle.use(NAME):
+    with leased(lifecycle):
         assert events.types == ["lazy_started"]
     assert engine.count("start") == 0
 
@@ -188,7 +188,7 @@ def test_a_dispatch_that_meets_a_dead_workers_start_recovers_it(lifecycle, engin
 def test_a_dispatch_does_not_wait_for_an_engine_that_is_away(lifecycle, engine, events, request, claim):
     request.getfixturevalue(claim)
     engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
-    with pytest.raises(EngineUnreachable), lifecycle.use(NAME):
+    with pytest.raises(EngineUnreachable), leased(lifecycle):
         pass
     assert (events, row().state) == ([], claim)
 
@@ -197,12 +197,12 @@ def test_the_leases_of_the_dead_end_and_the_idle_time_begins(lifecycle, clock, b
     found = make_row(clock, State.READY, idle_timeout=timedelta(minutes=1), last_used=clock.now())
     Lease.objects.create(instance=found, worker=DEAD, since=clock.now())
     clock.go(3600)
-    lifecycle.recover()
+    recover(lifecycle)
     assert not Lease.objects.exists()
     assert row().last_used == clock.now()
 
 
 def test_the_leases_of_the_living_stay(lifecycle, box):
-    with lifecycle.use(NAME):
-        lifecycle.recover()
+    with leased(lifecycle):
+        recover(lifecycle)
         assert Lease.objects.exists()

@@ -4,7 +4,7 @@ import pytest
 
 from lifecycle.exceptions import EngineUnreachable
 from lifecycle.models import State
-from tests.lifecycle.conftest import NAME, idle, row, use
+from tests.lifecycle.conftest import NAME, idle, leased, recover, row, stop_idle, use
 from tests.lifecycle.fake_engine import raising
 
 
@@ -13,7 +13,7 @@ def test_the_idle_are_stopped_and_that_is_told_afterwards(lifecycle, engine, clo
     events.clear()
     told = []
     engine.after["stop"] = [lambda: told.extend(events.types)]
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     assert (box.running, told) == (False, [])
     assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75}
     assert row().state == State.ASLEEP
@@ -21,28 +21,28 @@ def test_the_idle_are_stopped_and_that_is_told_afterwards(lifecycle, engine, clo
 
 def test_who_worked_within_the_timeout_is_not_stopped(lifecycle, engine, clock, box):
     idle(lifecycle, clock, 59)
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     assert box.running
 
 
 def test_the_idle_time_begins_with_the_end_of_the_work(lifecycle, clock, box):
-    with lifecycle.use(NAME):
+    with leased(lifecycle):
         clock.go(3600)
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     assert box.running
 
 
 def test_a_timeout_of_zero_is_never(lifecycle, engine, clock, events):
     box = engine.add(NAME, idle_timeout="0")
     idle(lifecycle, clock, 10**6)
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     assert box.running
 
 
 def test_who_works_is_never_stopped(lifecycle, clock, box):
-    with lifecycle.use(NAME):
+    with leased(lifecycle):
         clock.go(10**6)
-        lifecycle.stop_idle()
+        stop_idle(lifecycle)
         assert box.running
 
 
@@ -50,15 +50,15 @@ def test_a_stop_that_meets_a_lease_claims_nothing(lifecycle, engine, clock, box,
     """The lease comes after the stop has read the leases."""
     idle(lifecycle, clock)
     events.clear()
-    stop = lifecycle.claims.stop
+    stop = lifecycle.claims.claim_stop
     grants = []
 
     def lease_first(found, idle_seconds):
-        grants.append(lifecycle.take(NAME))
+        grants.append(lifecycle.leases.take(NAME))
         return stop(found, idle_seconds)
 
-    lifecycle.claims.stop = lease_first
-    lifecycle.stop_idle()
+    lifecycle.claims.claim_stop = lease_first
+    stop_idle(lifecycle)
     assert grants != [None]
     assert (box.running, events) == (True, [])
     assert row().state == State.READY
@@ -67,18 +67,18 @@ def test_a_stop_that_meets_a_lease_claims_nothing(lifecycle, engine, clock, box,
 def test_no_lease_is_taken_of_one_that_is_being_stopped(lifecycle, engine, clock, box):
     idle(lifecycle, clock)
     grants = []
-    engine.before["stop"] = [lambda: grants.append(lifecycle.take(NAME))]
-    lifecycle.stop_idle()
+    engine.before["stop"] = [lambda: grants.append(lifecycle.leases.take(NAME))]
+    stop_idle(lifecycle)
     assert grants == [None]
 
 
 def test_an_idle_clock_in_the_future_is_set_to_now(lifecycle, clock, box):
     use(lifecycle)
     clock.set_back(3600)
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     assert row().last_used == clock.now()
     clock.go(60)
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     assert not box.running
 
 
@@ -87,9 +87,9 @@ def test_a_stop_that_the_engine_did_not_answer_is_settled_later(lifecycle, engin
     events.clear()
     engine.before["stop"] = [raising(EngineUnreachable("timed out"))]
     with pytest.raises(EngineUnreachable):
-        lifecycle.stop_idle()
+        stop_idle(lifecycle)
     assert (row().state, events) == (State.STOPPING, [])
-    lifecycle.recover()
+    recover(lifecycle)
     assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75}
     assert not box.running
 
@@ -100,17 +100,17 @@ def test_a_stop_keeps_to_the_grace_of_the_label(lifecycle, engine, clock, box):
     stop = engine.stop
     engine.stop = lambda name, grace: (graces.append(grace), stop(name, grace))
     idle(lifecycle, clock)
-    lifecycle.stop_idle()
+    stop_idle(lifecycle)
     assert graces == [120]
 
 
 def test_one_that_cannot_beat_ends_nobodys_leases(lifecycle, engine, box, clock, events):
-    with lifecycle.use(NAME):
+    with leased(lifecycle):
         clock.listeners.clear()  # the database is locked: there is no beat
         for _ in range(60):
             clock.go(1)
-            lifecycle.recover()
-        lifecycle.worker.beat()
-        lifecycle.recover()
-        lifecycle.stop_idle()
+            recover(lifecycle)
+        lifecycle.worker.send_heartbeat()
+        recover(lifecycle)
+        stop_idle(lifecycle)
     assert events.types == ["lazy_started"]

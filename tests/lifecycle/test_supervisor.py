@@ -19,7 +19,7 @@ from tests.servers import wait_for
 @pytest.fixture
 def supervisor(transactional_db, engine, events, box):
     worker = ThisWorker("test")
-    worker.beat()
+    worker.send_heartbeat()
     supervisor = Supervisor(Lifecycle(engine, worker, sink=events, probe=lambda seen, labels: None))
     yield supervisor
     wait_for(lambda: not any(thread.name == "transition" for thread in threading.enumerate()))
@@ -43,7 +43,7 @@ def test_a_sweep_without_an_engine_stops_nothing_and_goes_on(supervisor, engine,
     supervisor.sweep()
     supervisor.sweep()
     supervisor.sweep()
-    assert [record.message for record in caplog.records] == ["nobody there", "No longer so: nobody there"]
+    assert [record.message for record in caplog.records] == ["nobody there", "Resolved: nobody there"]
 
 
 def test_claims_of_the_dead_are_settled_though_the_engine_gives_no_list(supervisor, engine, events):

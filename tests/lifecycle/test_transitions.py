@@ -6,24 +6,25 @@ import pytest
 
 from lifecycle.exceptions import Cause, LabelError, StartFailed, UnknownInstance
 from lifecycle.models import Instance, Lease, State
-from tests.lifecycle.conftest import NAME, idle, make_row, row, use
+from lifecycle.transitions.lifecycle import Lifecycle
+from tests.lifecycle.conftest import NAME, idle, leased, make_row, row, stop_idle, use
 
 
 def test_use_starts_what_sleeps(lifecycle, engine, box):
-    with lifecycle.use(NAME) as grant:
+    with leased(lifecycle) as found:
         assert box.running
-        assert grant.seen.incarnation == box.incarnation
+        assert found.seen.incarnation == box.incarnation
     assert engine.count("start") == 1
 
 
 def test_a_use_is_a_lease_as_long_as_it_lasts(lifecycle, box):
-    with lifecycle.use(NAME):
+    with leased(lifecycle):
         assert Lease.objects.get().instance_id == NAME
     assert not Lease.objects.exists()
 
 
 def test_a_lease_is_given_back_after_an_error(lifecycle, box):
-    with pytest.raises(ZeroDivisionError), lifecycle.use(NAME):
+    with pytest.raises(ZeroDivisionError), leased(lifecycle):
         raise ZeroDivisionError
     assert not Lease.objects.exists()
 
@@ -62,8 +63,7 @@ def test_started_is_told_after_the_probe_and_not_before(lifecycle, agent, box, e
         seen.append(list(events.types))
         return None if len(seen) == 3 else "not yet"
 
-    lifecycle.probe = lifecycle.recovery._probe = ask
-    use(lifecycle)
+    use(Lifecycle(lifecycle.engine, lifecycle.worker, clock=lifecycle.clock, sink=events, probe=ask))
     assert seen == [[], [], []]
     assert events.types == ["lazy_started"]
 
@@ -83,7 +83,7 @@ def test_started_is_told_inside_the_transaction_that_says_ready(lifecycle, box, 
 def test_runs_are_counted(lifecycle, clock, box, events):
     for _ in range(2):
         idle(lifecycle, clock)
-        lifecycle.stop_idle()
+        stop_idle(lifecycle)
     assert [data["run"] for _, data in events] == [1, 1, 2, 2]
 
 
@@ -150,10 +150,10 @@ def test_one_that_is_stopped_while_it_is_probed_is_woken(lifecycle, engine, agen
 
 def test_the_idle_clock_of_one_found_running_begins_again_with_its_probe(lifecycle, agent, box, clock):
     box.begin()
-    lifecycle.adopt(make_row(clock, idle_timeout=timedelta(minutes=1)), lifecycle.engine.inspect(NAME))
+    lifecycle.adopting.adopt(make_row(clock, idle_timeout=timedelta(minutes=1)), lifecycle.engine.inspect(NAME))
     clock.go(59)
     agent.why_not = [*["not yet"] * 100, None]
-    clock.listeners.append(lifecycle.stop_idle)
+    clock.listeners.append(lambda: stop_idle(lifecycle))
     use(lifecycle)
     assert box.run == 1
 

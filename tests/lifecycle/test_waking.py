@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lifecycle.dispatch.wakes import Waker
+from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import StartFailed, UnknownInstance
 from lifecycle.models import Lease
 from lifecycle.transitions.lifecycle import Lifecycle
@@ -16,14 +16,14 @@ from tests.servers import DEADLINE_SECONDS, wait_for
 
 
 @pytest.fixture
-def waker(transactional_db, engine, events, box):
+def wakes(transactional_db, engine, events, box):
     """With clocks that run: its threads wait for each other."""
     worker = ThisWorker("test")
-    worker.beat()
-    waker = Waker(Lifecycle(engine, worker, sink=events, probe=lambda seen, labels: None))
-    yield waker
-    wait_for(lambda: not waker._runs)
-    waker.shut_down()
+    worker.send_heartbeat()
+    wakes = Wakes(Lifecycle(engine, worker, sink=events, probe=lambda seen, labels: None))
+    yield wakes
+    wait_for(lambda: not wakes._wake_futures)
+    wakes.shut_down()
 
 
 @pytest.fixture
@@ -48,31 +48,31 @@ async def until(condition):
         await asyncio.sleep(0.01)
 
 
-async def use(waker):
-    grant, woken = await waker.acquire(NAME)
-    waker.give_back(grant.lease)
+async def use(wakes):
+    leased, woken = await wakes.acquire(NAME)
+    wakes.give_back(leased.lease)
     return woken
 
 
-def test_it_says_whether_it_was_woken(waker):
-    assert run(use(waker)) is True
-    assert run(use(waker)) is False
+def test_it_says_whether_it_was_woken(wakes):
+    assert run(use(wakes)) is True
+    assert run(use(wakes)) is False
 
 
-def test_of_fifty_dispatches_one_starts_it(waker, engine, events):
+def test_of_fifty_dispatches_one_starts_it(wakes, engine, events):
     async def all_at_once():
-        return await asyncio.gather(*(use(waker) for _ in range(50)))
+        return await asyncio.gather(*(use(wakes) for _ in range(50)))
 
     assert any(run(all_at_once()))  # one that looks late finds it ready
     assert engine.count("start") == 1
     assert events.types == ["lazy_started"]
 
 
-def test_everyone_who_waited_gets_the_failure(waker, engine, events, held):
+def test_everyone_who_waited_gets_the_failure(wakes, engine, events, held):
     engine.boxes[NAME].program = Program.MISSING
 
     async def all_at_once():
-        waiting = [asyncio.create_task(use(waker)) for _ in range(20)]
+        waiting = [asyncio.create_task(use(wakes)) for _ in range(20)]
         await until(lambda: engine.count("start"))
         await asyncio.sleep(0)
         held.set()
@@ -83,10 +83,10 @@ def test_everyone_who_waited_gets_the_failure(waker, engine, events, held):
     assert "lazy_started" not in events.types
 
 
-def test_the_waiting_cost_no_thread_each(waker, engine, held):
+def test_the_waiting_cost_no_thread_each(wakes, engine, held):
     async def all_at_once():
         before = threading.active_count()
-        waiting = [asyncio.create_task(use(waker)) for _ in range(50)]
+        waiting = [asyncio.create_task(use(wakes)) for _ in range(50)]
         await until(lambda: engine.count("start"))
         threads = threading.active_count() - before
         held.set()
@@ -96,9 +96,9 @@ def test_the_waiting_cost_no_thread_each(waker, engine, held):
     assert run(all_at_once()) <= 17
 
 
-def test_a_caller_that_is_cancelled_cancels_no_wake(waker, engine, events, held):
+def test_a_caller_that_is_cancelled_cancels_no_wake(wakes, engine, events, held):
     async def hang_up():
-        caller = asyncio.create_task(use(waker))
+        caller = asyncio.create_task(use(wakes))
         await until(lambda: engine.count("start"))
         caller.cancel()
         await asyncio.wait([caller])
@@ -110,9 +110,9 @@ def test_a_caller_that_is_cancelled_cancels_no_wake(waker, engine, events, held)
     assert row().state == "ready"
 
 
-def test_a_caller_that_is_cancelled_leaves_the_others_waiting(waker, engine, held):
+def test_a_caller_that_is_cancelled_leaves_the_others_waiting(wakes, engine, held):
     async def hang_up():
-        callers = [asyncio.create_task(use(waker)) for _ in range(2)]
+        callers = [asyncio.create_task(use(wakes)) for _ in range(2)]
         await until(lambda: engine.count("start"))
         callers[0].cancel()
         await asyncio.wait([callers[0]])
@@ -122,16 +122,16 @@ def test_a_caller_that_is_cancelled_leaves_the_others_waiting(waker, engine, hel
     assert run(hang_up()) is True
 
 
-def test_a_caller_that_is_cancelled_while_it_takes_its_lease_leaves_none(waker, engine):
+def test_a_caller_that_is_cancelled_while_it_takes_its_lease_leaves_none(wakes, engine):
     """Cancelled when the lease is being taken in a thread: it is given back when it comes."""
-    run(use(waker))
+    run(use(wakes))
     wait_for(lambda: not Lease.objects.exists())
     version = row().version
     gate, looking = threading.Event(), threading.Event()
     engine.before["inspect"] = [lambda: (looking.set(), gate.wait(DEADLINE_SECONDS))]
 
     async def hang_up():
-        caller = asyncio.create_task(waker.acquire(NAME))
+        caller = asyncio.create_task(wakes.acquire(NAME))
         await until(looking.is_set)
         caller.cancel()
         await asyncio.wait([caller])
@@ -142,13 +142,13 @@ def test_a_caller_that_is_cancelled_while_it_takes_its_lease_leaves_none(waker, 
     assert not Lease.objects.exists()
 
 
-def test_an_error_is_raised_as_it_is(waker, engine):
+def test_an_error_is_raised_as_it_is(wakes, engine):
     engine.boxes.clear()
     with pytest.raises(UnknownInstance):
-        run(use(waker))
+        run(use(wakes))
 
 
-def test_what_an_unforeseen_error_left_claimed_is_settled_without_another_dispatch(waker, engine, box, events):
+def test_what_an_unforeseen_error_left_claimed_is_settled_without_another_dispatch(wakes, engine, box, events):
     """By its own process, for that lives; it need not have a supervisor."""
 
     def goes_wrong():
@@ -157,14 +157,14 @@ def test_what_an_unforeseen_error_left_claimed_is_settled_without_another_dispat
 
     engine.before["start"] = [goes_wrong]
     with pytest.raises(ZeroDivisionError):
-        run(use(waker))
+        run(use(wakes))
     wait_for(lambda: events.types == ["lazy_started"])
     assert (row().state, row().owner) == ("ready", None)
 
 
-def test_who_comes_after_a_failure_makes_a_new_run(waker, engine):
+def test_who_comes_after_a_failure_makes_a_new_run(wakes, engine):
     engine.boxes[NAME].program = Program.MISSING
     for _ in range(2):
         with pytest.raises(StartFailed):
-            run(use(waker))
+            run(use(wakes))
     assert engine.count("start") == 2

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lifecycle import assembly
 from lifecycle.dispatch.dispatcher import Dispatcher, Work
-from lifecycle.dispatch.wakes import Waker
+from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import LifecycleError
 
 
@@ -31,13 +31,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, name: str, data: str, content_type: str, **options: Any) -> None:
         body = _content(data)
         lifecycle = assembly.lifecycle("dispatch")
-        waker = Waker(lifecycle)
+        wakes = Wakes(lifecycle)
         try:
-            asyncio.run(_dispatch(Dispatcher(waker), name, Work(_once(body), content_type, str(len(body)))))
+            asyncio.run(_dispatch(Dispatcher(wakes), name, Work(_once(body), content_type, str(len(body)))))
         except LifecycleError as error:
             raise CommandError(str(error)) from error
         finally:
-            waker.shut_down()
+            wakes.shut_down()
             lifecycle.worker.end()
 
 

@@ -1,0 +1,180 @@
+"""Reconciling the rows with the engine: noting what people and other programs do to instances.
+
+What they do is respected, and no event is invented for it. The rows are read first, then the engine is asked for a
+list, then each instance that differs is inspected, and its row is changed only if it has not changed meanwhile.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from queue import SimpleQueue
+from typing import Any
+
+from lifecycle.engines import labels
+from lifecycle.engines.base import Inspection, ListedInstance
+from lifecycle.exceptions import EngineUnreachable, LabelError, Missing
+from lifecycle.models import EngineStatus, Instance, State
+from lifecycle.transitions.lifecycle import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+#: In one pass the labels of at most this many sleeping instances are read, by one inspection each.
+MAX_SLEEPING_INSPECTIONS = 2
+#: How long an instance is left alone after its inspection hung.
+HANGING_SECONDS = 30
+#: How often an unchanged engine status is written again.
+STATUS_INTERVAL = timedelta(seconds=10)
+
+
+class Reconciler:
+    """Compares the rows with the engine, again and again. It remembers which labels it has read."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._engine = lifecycle.engine
+        self._clock = lifecycle.clock
+        #: By instance: the id and the labels that were listed when its labels were last read.
+        self._labels_read: dict[str, tuple[str, Mapping[str, str]]] = {}
+        self._marked: SimpleQueue[str] = SimpleQueue()
+        self._must_inspect_ready = True
+        #: By instance whose inspection hung: until when it is left alone, in monotonic seconds.
+        self._left_alone_until: dict[str, float] = {}
+
+    def mark_for_inspection(self, name: str) -> None:
+        """Make the next pass inspect the instance, because the engine reported an event. Any thread may call this."""
+        self._marked.put(name)
+
+    def mark_all_ready_for_inspection(self) -> None:
+        """Make the next pass inspect all ready instances, because some events of the engine may have been missed."""
+        self._must_inspect_ready = True
+
+    def reconcile(self) -> None:
+        """Make one pass: one list, and an inspection of each instance that differs from its row or is marked.
+
+        Raises EngineUnreachable.
+        """
+        marked = {self._marked.get() for _ in range(self._marked.qsize())}
+        must_inspect_ready, self._must_inspect_ready = self._must_inspect_ready, False
+        try:
+            rows = {row.name: row for row in Instance.objects.all()}
+            if must_inspect_ready:
+                marked |= {row.name for row in rows.values() if row.state == State.READY}
+            listed = {one.name: one for one in self._list()}
+            self._note_status("")
+            self._compare(rows, listed, marked)
+        except EngineUnreachable as error:
+            self._must_inspect_ready = True
+            self._note_status(str(error))
+            raise
+        except Exception:
+            self._must_inspect_ready = True  # the marks of this pass are lost
+            raise
+
+    def _list(self) -> list[ListedInstance]:
+        try:
+            return self._engine.instances()
+        except EngineUnreachable:
+            self._left_alone_until.clear()  # the engine hung, not one instance
+            raise
+
+    def _compare(self, rows: dict[str, Instance], listed: dict[str, ListedInstance], marked: set[str]) -> None:
+        hung: list[str] = []
+        for name, one in listed.items():
+            if self._is_left_alone(name):
+                if name in marked:
+                    self.mark_for_inspection(name)
+                continue
+            with self._skip_if_it_hangs(name, hung):
+                self._follow(rows.get(name) or self._register(one), one, name in marked)
+        for name in rows.keys() - listed.keys():
+            self._note_absent(rows[name])
+        claimed = {row.name for row in rows.values() if row.state in (State.STARTING, State.STOPPING)}
+        unread = [one for one in listed.values() if self._labels_read.get(one.name) != (one.id, one.labels)]
+        self._read_labels([one for one in unread if one.name not in claimed], hung)
+
+    def _is_left_alone(self, name: str) -> bool:
+        return self._clock.monotonic() < self._left_alone_until.get(name, 0)
+
+    @contextmanager
+    def _skip_if_it_hangs(self, name: str, hung: list[str]) -> Iterator[None]:
+        """Leave an instance alone for a while if its inspection hangs, so that the pass goes on to the others.
+
+        Raises EngineUnreachable at the second one in a pass, because then the engine hangs.
+        """
+        try:
+            yield
+        except EngineUnreachable as error:
+            self._left_alone_until[name] = self._clock.monotonic() + HANGING_SECONDS
+            self.mark_for_inspection(name)
+            logger.warning("%s cannot be inspected, and is left alone for %d s: %s", name, HANGING_SECONDS, error)
+            hung.append(name)
+            if len(hung) > 1:
+                raise
+
+    def _follow(self, row: Instance, one: ListedInstance, is_marked: bool) -> None:
+        """Inspect the instance if its row may be out of date, and note what is seen."""
+        if not row.present:
+            Instance.objects.note_present(row.name)
+        differs = is_marked or one.running != (row.state == State.READY)
+        if differs and row.state in (State.ASLEEP, State.READY):
+            self._note_state(row, self._inspect(row.name))
+
+    def _note_state(self, row: Instance, seen: Inspection | None) -> None:
+        if seen and seen.running:
+            is_known = row.state == State.READY and row.incarnation == seen.incarnation
+            if not is_known and self._lifecycle.adopting.adopt(row, seen):
+                logger.info("%s was started by others", row.name)
+        elif row.state == State.READY and Instance.objects.mark_asleep(row, now=self._clock.now()):
+            logger.info("%s was stopped by others", row.name)
+
+    def _note_absent(self, row: Instance) -> None:
+        self._labels_read.pop(row.name, None)
+        if row.present:
+            Instance.objects.note_absent(row.name)
+        if row.state == State.READY:
+            self._note_state(row, self._inspect(row.name))
+
+    def _read_labels(self, unread: list[ListedInstance], hung: list[str]) -> None:
+        """Inspect instances for their labels: all that run, and a few that sleep, because a host may have hundreds."""
+        unread = [one for one in unread if not self._is_left_alone(one.name)]
+        running = [one for one in unread if one.running]
+        sleeping = [one for one in unread if not one.running]
+        for one in running + sleeping[:MAX_SLEEPING_INSPECTIONS]:
+            with self._skip_if_it_hangs(one.name, hung):
+                seen = self._inspect(one.name)
+                if seen:
+                    _note_labels(seen)
+                    self._labels_read[one.name] = (one.id, one.labels)
+
+    def _register(self, one: ListedInstance) -> Instance:
+        timeout = labels.idle_timeout(one.labels)
+        return Instance.objects.register(one.name, now=self._clock.now(), idle_timeout=timeout)
+
+    def _inspect(self, name: str) -> Inspection | None:
+        try:
+            return self._engine.inspect(name)
+        except Missing:
+            return None
+
+    def _note_status(self, error: str) -> None:
+        """Note that the engine answered, or why it did not."""
+        now = self._clock.now()
+        values: dict[str, Any] = {"asked": now, "error": error, "answered": None if error else now}
+        status, is_new = EngineStatus.objects.get_or_create(engine=self._engine.name, defaults=values)
+        if not is_new and (status.error != error or _is_old(status.asked, now)):
+            status.asked, status.error = now, error
+            status.answered = status.answered if error else now
+            status.save()
+
+
+def _is_old(moment: datetime, now: datetime) -> bool:
+    return abs(now - moment) >= STATUS_INTERVAL
+
+
+def _note_labels(seen: Inspection) -> None:
+    warning = "; ".join(seen.warnings)
+    if isinstance(seen.labels, LabelError):
+        Instance.objects.note_labels(seen.name, error=str(seen.labels), warning=warning, idle_timeout=None)
+    else:
+        Instance.objects.note_labels(seen.name, error="", warning=warning, idle_timeout=seen.labels.idle_timeout)

@@ -1,0 +1,47 @@
+"""Adopting an instance that runs although Dormouse did not start it. No event reports that."""
+
+from dataclasses import dataclass
+
+from lifecycle.clock import Clock
+from lifecycle.engines.base import Inspection
+from lifecycle.exceptions import Cause, Missing, StartFailed
+from lifecycle.models import Instance, State
+from lifecycle.transitions.readiness import Readiness
+
+
+@dataclass(frozen=True)
+class Adopting:
+    """Notes that an instance runs, and probes it before the first dispatch."""
+
+    readiness: Readiness
+    clock: Clock
+
+    def adopt(self, row: Instance, seen: Inspection) -> bool:
+        """Note that others started the instance; its idle clock begins now. Return False if the row has changed."""
+        if row.state == State.READY and row.incarnation == seen.incarnation:
+            return True
+        return Instance.objects.adopt(row, now=self.clock.now(), incarnation=seen.incarnation)
+
+    def adopt_and_probe(self, row: Instance, seen: Inspection) -> bool:
+        """Adopt the instance, and wait until it is ready. Return False if it has changed meanwhile.
+
+        Its idle clock begins with the probe, because work waits for it. If it is not ready in time, it is left running
+        and StartFailed is raised. If it was stopped meanwhile, the caller wakes it.
+        """
+        now = self.clock.now()
+        if not self.adopt(row, seen) or not Instance.objects.restart_idle_clock(row, now=now):
+            return False
+        try:
+            ready = self.readiness.wait_until_ready(row.name)
+        except Missing:
+            return False
+        except StartFailed as failure:
+            if failure.cause != Cause.NOT_READY or not self._is_still_ready(row, row.incarnation):
+                return False
+            raise
+        return self._is_still_ready(row, ready.incarnation) and Instance.objects.mark_probed(row)
+
+    def _is_still_ready(self, row: Instance, incarnation: str) -> bool:
+        """Read the row again, and return whether it is ready and runs `incarnation`."""
+        row.refresh_from_db()
+        return row.state == State.READY and row.incarnation == incarnation

@@ -1,0 +1,73 @@
+"""Starting an instance that is asleep: claim, start, probe, settle."""
+
+from dataclasses import dataclass
+
+from lifecycle.clock import Clock, milliseconds
+from lifecycle.engines.base import Engine, Inspection
+from lifecycle.exceptions import EngineUnreachable, Missing, StartFailed, StartRejected
+from lifecycle.models import Instance
+from lifecycle.transitions.claims import Claims, Started
+from lifecycle.transitions.readiness import Readiness, missing_failure
+from lifecycle.transitions.recovering import Recovering
+
+
+@dataclass(frozen=True)
+class Starting:
+    """Makes the starts of this worker. Each ends in exactly one event."""
+
+    engine: Engine
+    claims: Claims
+    readiness: Readiness
+    recovering: Recovering
+    clock: Clock
+
+    def start(self, row: Instance, before: Inspection) -> bool:
+        """Start the instance, and return when it is ready. Return False if another worker was faster.
+
+        Raises StartFailed if it does not get ready, and EngineUnreachable if the outcome is not known yet.
+        """
+        began = self.clock.monotonic()
+        with self.claims.working_on(row.name):
+            if not self.claims.claim_start(row, before.incarnation):
+                return False
+            try:
+                self.claims.check(row)
+                self.engine.start(row.name)
+            except StartRejected as rejection:
+                failure = StartFailed(row.name, rejection.cause, rejection.error, rejection.exit_code)
+                self._settle_failed(row, failure, rejection)
+            except Missing as error:
+                self._settle_failed(row, missing_failure(error), error)
+            except EngineUnreachable as error:
+                self.recovering.settle_unknown_start(row, error, began)
+            else:
+                self._probe_and_settle(row, before, began)
+            return True
+        return False  # the claim was lost
+
+    def fail(self, row: Instance, failure: StartFailed) -> None:
+        """Make a run that fails at once, because there is nothing to start or no engine to ask. Raises `failure`.
+
+        Return only if another worker changed the row meanwhile; then nothing was done.
+        """
+        with self.claims.working_on(row.name):
+            if self.claims.claim_start(row, row.incarnation):
+                self._settle_failed(row, failure)
+
+    def _probe_and_settle(self, row: Instance, before: Inspection, began: float) -> None:
+        running = self.clock.monotonic()
+        try:
+            seen = self.readiness.wait_until_ready_or_stop(row, before.output_mark)
+        except StartFailed as failure:
+            self._settle_failed(row, failure, failure.__cause__)
+        except EngineUnreachable as error:
+            asked = EngineUnreachable(error.error, was_asked=True)  # the start itself was made
+            self.recovering.settle_unknown_start(row, asked, began)
+        else:
+            ready = self.clock.monotonic()
+            parts_ms = {"start_ms": milliseconds(running - began), "ready_ms": milliseconds(ready - running)}
+            self.claims.settle_started(row, Started(seen, milliseconds(ready - began), parts_ms))
+
+    def _settle_failed(self, row: Instance, failure: StartFailed, cause: BaseException | None = None) -> None:
+        self.claims.settle_failed(row, failure)
+        raise failure from cause

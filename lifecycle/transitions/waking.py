@@ -1,0 +1,105 @@
+"""Waking: what a dispatch needs, in whichever state the instance is."""
+
+from dataclasses import dataclass
+
+from lifecycle.clock import Clock
+from lifecycle.engines.base import Engine, Inspection
+from lifecycle.exceptions import Cause, EngineUnreachable, Missing, StartFailed, UnknownInstance
+from lifecycle.models import Instance, State
+from lifecycle.transitions.adopting import Adopting
+from lifecycle.transitions.claims import Claims
+from lifecycle.transitions.readiness import missing_failure
+from lifecycle.transitions.recovering import Recovering
+from lifecycle.transitions.starting import Starting
+
+#: How often a row that another worker has claimed is read.
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Waking:
+    """Wakes one instance at a time. Its methods block; they are not for coroutines."""
+
+    engine: Engine
+    claims: Claims
+    starting: Starting
+    adopting: Adopting
+    recovering: Recovering
+    clock: Clock
+
+    def wake(self, name: str) -> None:
+        """Return when the instance was ready. It may have changed since, so the caller takes a lease or wakes again.
+
+        If another worker is starting it, wait for that run and raise what became of it.
+
+        Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
+        """
+        while True:
+            row = self._find_or_register(name)
+            if row.state == State.STARTING:
+                return self._join(row)
+            if row.state == State.STOPPING:
+                self._wait_while(row, State.STOPPING)
+                continue
+            seen = self._inspect(row)
+            if seen and not seen.running and self.starting.start(row, seen):
+                return None
+            if seen and seen.running and self._is_usable(row, seen):
+                return None
+            # Another worker changed the row, or this worker's heartbeat is overdue and must succeed first.
+            self.claims.wait_for_heartbeat()
+            self.clock.sleep(POLL_SECONDS)
+
+    def _find_or_register(self, name: str) -> Instance:
+        """Return the instance's row, or a new one if the engine has such an instance. Raises UnknownInstance."""
+        row = Instance.objects.filter(pk=name).first()
+        if row:
+            return row
+        try:
+            seen = self.engine.inspect(name)
+        except Missing:
+            raise UnknownInstance(name) from None
+        return Instance.objects.register(name, now=self.clock.now(), idle_timeout=seen.settings().idle_timeout)
+
+    def _inspect(self, row: Instance) -> Inspection | None:
+        """Return what the engine says of the instance, or None if another worker changed its row meanwhile.
+
+        Raises StartFailed, with its event, if there is nothing to start or no engine to ask. Raises EngineUnreachable
+        without an event if the instance may be running. Raises LabelError before anything is started.
+        """
+        try:
+            seen = self.engine.inspect(row.name)
+        except EngineUnreachable as error:
+            if row.state == State.READY:
+                raise
+            self.starting.fail(row, StartFailed(row.name, Cause.ENGINE_UNREACHABLE, str(error)))
+            return None
+        except Missing as error:
+            self.starting.fail(row, missing_failure(error))
+            return None
+        seen.settings()
+        return seen
+
+    def _is_usable(self, row: Instance, seen: Inspection) -> bool:
+        """Return whether a running instance is ready. One that others started is adopted, and probed first."""
+        is_probed = row.state == State.READY and row.probed and row.incarnation == seen.incarnation
+        return is_probed or self.adopting.adopt_and_probe(row, seen)
+
+    def _join(self, row: Instance) -> None:
+        """Wait for a run of another worker, or for its recovery. Raises StartFailed if that run failed."""
+        failure = self._wait_while(row, State.STARTING).failure or {}
+        if failure.get("run") == row.run:
+            raise StartFailed.from_data(row.name, failure)
+
+    def _wait_while(self, row: Instance, state: State) -> Instance:
+        """Wait until the row leaves `state` or begins another run, and return it. Recover it if its owner has died.
+
+        Raises EngineUnreachable if it cannot be recovered: a dispatch does not wait for an engine.
+        """
+        while True:
+            latest = Instance.objects.get(pk=row.name)
+            if latest.state != state or latest.run != row.run:
+                return latest
+            for claim in self.recovering.find_abandoned([latest]):
+                self.recovering.recover(claim)
+            self.clock.sleep(POLL_SECONDS)
