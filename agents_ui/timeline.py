@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 from django.utils import timezone
 
-from events import vocabulary
-from events.log import storable
+from events import event_types
+from events.log import replace_unstorable
 from events.models import EventLog, EventLogQuerySet, LogFloor
 
 PAGE_ROWS = 50
@@ -30,13 +30,13 @@ class Filter:
     @classmethod
     def of(cls, query: QueryDict) -> Self:
         def chosen(name: str) -> tuple[str, ...]:
-            return tuple(dict.fromkeys(storable(value) for value in query.getlist(name) if value))
+            return tuple(dict.fromkeys(replace_unstorable(value) for value in query.getlist(name) if value))
 
         return cls(chosen("instance"), chosen("type"), bool(query.get("failures")))
 
     def events(self) -> EventLogQuerySet:
-        found = EventLog.objects.about(self.instances, self.types)
-        return found.filter(type__in=vocabulary.FAILURES) if self.failures else found
+        found = EventLog.objects.matching(self.instances, self.types)
+        return found.filter(type__in=event_types.FAILURE_TYPES) if self.failures else found
 
     def query(self, **more: Any) -> str:
         """As the query of an address, `?` and all; empty when there is nothing to say."""
@@ -55,21 +55,21 @@ class Row:
     event: EventLog
 
     @property
-    def word(self) -> vocabulary.Word:
-        return vocabulary.word(self.event.type)
+    def display(self) -> event_types.EventDisplay:
+        return event_types.display_of(self.event.type)
 
     @property
     def rest(self) -> str | None:
-        return vocabulary.rest_of_sentence(self.event)
+        return event_types.predicate_of(self.event)
 
     @property
     def sentence(self) -> str:
-        return vocabulary.sentence(self.event)
+        return event_types.sentence_of(self.event)
 
     @property
     def cause(self) -> str:
         cause = self.event.data.get("cause")
-        return vocabulary.CAUSES.get(str(cause), str(cause)) if cause else ""
+        return event_types.CAUSES.get(str(cause), str(cause)) if cause else ""
 
     @property
     def error(self) -> str:

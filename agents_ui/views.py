@@ -18,8 +18,8 @@ from agents_ui import timeline
 from agents_ui.instances import cards, sight
 from agents_ui.timeline import Filter, Row
 from agents_ui.zones import in_readers_zone
+from events.event_types import DISPLAYS, display_of
 from events.models import EventLog
-from events.vocabulary import WORDS, word
 from lifecycle.models import Instance
 
 View = Callable[..., HttpResponse]
@@ -97,10 +97,10 @@ def event_id(text: str) -> int | None:
 def choices(chosen: Filter) -> dict[str, Any]:
     """The filter's boxes: what there is, and what was asked for even if there is no such thing."""
     names = {*Instance.objects.values_list("name", flat=True), *EventLog.objects.values_of("instance")}
-    types = {*WORDS, *EventLog.objects.values_of("type")}
+    types = {*DISPLAYS, *EventLog.objects.values_of("type")}
     return {
         "instance_choices": boxes(names, chosen.instances, str),
-        "type_choices": boxes(types, chosen.types, lambda type: word(type).title),
+        "type_choices": boxes(types, chosen.types, lambda type: display_of(type).title),
     }
 
 

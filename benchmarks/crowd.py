@@ -51,7 +51,7 @@ class Reader:
         self.group, self._receive_bytes = group, receive_bytes
         self.seen: set[int] = set()
         self.highest = -1
-        self.opened = False
+        self.is_open = False
         self._rest = self._ending = b""
         self.socket: socket.socket
 
@@ -77,8 +77,8 @@ class Reader:
     def marks(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
         """Those that are whole; the beginning of one waits for its end."""
         self._ending = (self._ending + chunk)[-512:]
-        if not self.opened and b"stream-open" in self._ending:
-            self.opened = True
+        if not self.is_open and b"stream-open" in self._ending:
+            self.is_open = True
         chunk = self._rest + chunk
         begun = chunk.rfind(BEGIN)
         cut = begun >= 0 and END not in chunk[begun:]
@@ -190,10 +190,10 @@ class Hall:
         if not chunk:
             self._come_back(reader)
             return
-        was_open = reader.opened
+        was_open = reader.is_open
         for number, published in reader.marks(chunk):
             self._note(reader, int(number), now, int(published))
-        if reader.opened and not was_open:
+        if reader.is_open and not was_open:
             self._connecting -= 1
             self._connect_more()
 

@@ -17,7 +17,7 @@ django = get_asgi_application()  # sets Django up: the imports below need it
 
 from access.middleware import AsgiAccess  # noqa: E402
 from config.daphne import Backpressure, CloseBrokenAnswers  # noqa: E402
-from events.consumers import EventStream  # noqa: E402
+from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 
 routes: list[Any] = [

@@ -9,6 +9,8 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv
 
+from access.secret_files import UnsafeSecretFile, read_or_create_secret
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
@@ -22,24 +24,8 @@ ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", LOOPBACK)
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
 
 
-def generated(path: Path) -> str:
-    """The secret kept in `path`, made at the first use and readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    if not path.exists():
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(50))
-        try:
-            os.link(draft, path)  # the first of several processes wins, and nobody reads half a key
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
-
-
 def secret_key() -> str:
-    """The setting; else, for this machine alone, a generated one."""
+    """Return the setting, or a generated key if Dormouse is reached only from this machine and without TLS."""
     key: str = env.str("DJANGO_SECRET_KEY", "")
     if key:
         return key
@@ -49,7 +35,10 @@ def secret_key() -> str:
             "a generated key is only for loopback and plain HTTP. "
             'Make one with: python -c "import secrets; print(secrets.token_urlsafe(50))"'
         )
-    return generated(VAR_DIR / "secret-key")
+    try:
+        return read_or_create_secret(VAR_DIR / "secret-key", lambda: secrets.token_urlsafe(50))
+    except UnsafeSecretFile as error:
+        raise ImproperlyConfigured(str(error)) from None
 
 
 SECRET_KEY = secret_key()

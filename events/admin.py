@@ -1,4 +1,4 @@
-"""The audit: every event, newest first, for staff who may view events. Nobody can change the log here."""
+"""The audit: every event, newest first, for staff who may view events. Nothing can be changed here."""
 
 import json
 from collections.abc import Iterable
@@ -13,59 +13,74 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from events import vocabulary
-from events.legible import legible
-from events.log import storable
+from events import event_types
+from events.invisible import escape_invisible
+from events.log import replace_unstorable
 from events.models import EventLog
 
 admin.site.site_header = admin.site.site_title = "Dormouse"
 admin.site.index_title = "Audit"
 
+MAX_SENTENCE_CHARACTERS = 300
+
 
 class ShortPaginator(Paginator):  # type: ignore[type-arg]  # cannot be subscripted when it runs
-    """Counts no further than its limit: older events are found by filter and search, not by leafing."""
+    """A paginator that counts no further than its limit. Older events are found by filter and search."""
 
     LIMIT = 10_000
 
     @cached_property
     def count(self) -> int:
+        """Return the number of events, or LIMIT if there are more."""
         assert isinstance(self.object_list, QuerySet)
         return self.object_list.order_by()[: self.LIMIT].count()
 
 
 class ValueFilter(admin.SimpleListFilter):
-    """By the values that occur in an indexed field, without reading the whole table for the menu."""
+    """A filter by the values that occur in an indexed field. Its menu is made without reading the whole table."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(value, self.named(value)) for value in self.values()]
+        """Return the menu: each value with its title."""
+        return [(value, self.title_of(value)) for value in self.values()]
 
     def values(self) -> list[str]:
+        """Return the values of the menu."""
         return EventLog.objects.values_of(str(self.parameter_name))
 
-    def named(self, value: str) -> str:
-        return legible(value)
+    def title_of(self, value: str) -> str:
+        """Return what the menu shows for a value."""
+        return escape_invisible(value)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the events that have the chosen value."""
         value = self.value()
-        return queryset.filter(**{str(self.parameter_name): storable(value)}) if value else queryset
+        return queryset.filter(**{str(self.parameter_name): replace_unstorable(value)}) if value else queryset
 
 
 class TypeFilter(ValueFilter):
+    """A filter by event type. Its menu also holds the types that have not occurred yet."""
+
     title = parameter_name = "type"
 
     def values(self) -> list[str]:
-        return sorted({*vocabulary.WORDS, *super().values()})
+        """Return the known types, and those that occur."""
+        return sorted({*event_types.DISPLAYS, *super().values()})
 
-    def named(self, value: str) -> str:
-        return vocabulary.word(value).title
+    def title_of(self, value: str) -> str:
+        """Return the type's title."""
+        return event_types.display_of(value).title
 
 
 class InstanceFilter(ValueFilter):
+    """A filter by instance."""
+
     title = parameter_name = "instance"
 
 
 @admin.register(EventLog)
 class EventLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """The list and the page of events."""
+
     list_display = ["when", "what", "about", "sentence"]
     list_display_links = ["when", "sentence"]
     list_filter = [TypeFilter, InstanceFilter, "at"]
@@ -82,29 +97,38 @@ class EventLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="at", ordering="id")
     def when(self, event: EventLog) -> str:
+        """Return when it happened."""
         return f"{event.at:%Y-%m-%d %H:%M:%S} UTC"
 
     @admin.display(description="type", ordering="type")
     def what(self, event: EventLog) -> str:
-        return vocabulary.word(event.type).title
+        """Return the title of the type."""
+        return event_types.display_of(event.type).title
 
     @admin.display(description="instance", ordering="instance", empty_value="")
     def about(self, event: EventLog) -> str:
-        return legible(event.instance)
+        """Return the instance's name."""
+        return escape_invisible(event.instance)
 
     @admin.display(description="event")
     def sentence(self, event: EventLog) -> str:
-        return Truncator(legible(vocabulary.sentence(event))).chars(300)
+        """Return the event as a sentence, cut if it is long."""
+        return Truncator(escape_invisible(event_types.sentence_of(event))).chars(MAX_SENTENCE_CHARACTERS)
 
     @admin.display(description="data")
     def pretty_data(self, event: EventLog) -> SafeString:
-        return format_html('<pre class="data">{}</pre>', legible(json.dumps(event.data, indent=2, ensure_ascii=False)))
+        """Return the data as indented JSON."""
+        text = json.dumps(event.data, indent=2, ensure_ascii=False)
+        return format_html('<pre class="data">{}</pre>', escape_invisible(text))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return False: only Dormouse and its apps record events."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: EventLog | None = None) -> bool:
+        """Return False: the log is append-only."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: EventLog | None = None) -> bool:
+        """Return False: only `manage.py prune_events` removes old events."""
         return False

@@ -10,79 +10,89 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events.commits import CHANNEL
 from events.models import EventLog
 
 MAX_DATA_BYTES = 64 * 1024
-#: What can be written must be readable wherever it is read, also far down a stack: one such row would stop the stream.
-MAX_DEPTH = 100
+#: Deeper data could be written, but not be read by code that is deep in its own stack. One such row would end every
+#: stream.
+MAX_DATA_DEPTH = 100
+MAX_INSTANCE_CHARACTERS = 255
 TYPE = re.compile(r"[!-~]([ -~]{0,98}[!-~])?")
-#: Names that mean something else on the stream or in a browser's EventSource.
-RESERVED = {"keep-alive", "open", "message", "error"}
-#: Of PostgreSQL's advisory lock: "dormouse" in ASCII.
-LOCK = int.from_bytes(b"dormouse")
-#: PostgreSQL keeps neither of them in a text.
+#: Names that mean something else on the stream, or in a browser's EventSource.
+RESERVED_TYPES = {"keep-alive", "open", "message", "error"}
+#: The number of PostgreSQL's advisory lock: "dormouse" in ASCII.
+ADVISORY_LOCK = int.from_bytes(b"dormouse")
+#: The channel on which PostgreSQL's writers send a notification with their commit.
+NOTIFY_CHANNEL = "event_log"
+#: PostgreSQL stores neither NUL nor a lone surrogate in a text.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def record(
     type: str, *, instance: str = "", data: Mapping[str, Any] | None = None, at: datetime | None = None
 ) -> EventLog:
-    """Appends an event, in the caller's transaction where there is one; make it the last statement of that.
+    """Append an event, in the caller's transaction if there is one. Make it the last statement of that transaction.
 
-    `type` is at most 100 printable ASCII characters, dotted by custom (`deploy.finished`); `data` becomes a JSON object
-    of at most 64 KiB; `at` is when it happened (aware), by default now.
+    Args:
+        type: at most 100 printable ASCII characters, by convention with dots (`deploy.finished`).
+        instance: the name of the instance that the event is about; at most 255 characters.
+        data: becomes a JSON object of at most 64 KiB.
+        at: when it happened, with a time zone; by default now.
 
-    Raises ValueError for a type, an instance or data that the log cannot keep, TypeError for data that JSON cannot, and
-    OperationalError where other writers did not let it come to its turn.
+    Raises:
+        ValueError: the log cannot keep this type, instance or data.
+        TypeError: the data cannot be JSON.
+        OperationalError: other writers did not let this one have its turn in time.
     """
-    if not TYPE.fullmatch(type) or type in RESERVED or type.startswith("stream-"):
+    if not TYPE.fullmatch(type) or type in RESERVED_TYPES or type.startswith("stream-"):
         raise ValueError(
             f"{type!r} is no event type: at most 100 printable ASCII characters, and none of the stream's own"
         )
-    if len(instance) > 255:
-        raise ValueError(f"an instance's name has at most 255 characters, not {len(instance)}")
-    row = EventLog(type=type, instance=storable(instance), data=_checked(dict(data or {})), at=at or timezone.now())
+    if len(instance) > MAX_INSTANCE_CHARACTERS:
+        raise ValueError(f"an instance's name has at most {MAX_INSTANCE_CHARACTERS} characters, not {len(instance)}")
+    row = EventLog(
+        type=type, instance=replace_unstorable(instance), data=_check_data(dict(data or {})), at=at or timezone.now()
+    )
     with transaction.atomic():
-        _take_turn()
+        _wait_for_turn()
         row.save(force_insert=True)
     return row
 
 
-def _take_turn() -> None:
-    """Until the end of the transaction nobody else gets an id, so that the order of ids is that of the commits.
+def replace_unstorable(text: str) -> str:
+    """Return `text` with U+FFFD in place of NUL and lone surrogates."""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
-    SQLite has one writer at a time anyway. PostgreSQL could commit a lower id after a higher one, which readers would
-    miss. The lock is a statement before the INSERT, for an id is taken before a trigger of the table could lock.
+
+def _wait_for_turn() -> None:
+    """Let no other writer take an id until the end of the transaction, so that ids are in the order of the commits.
+
+    SQLite has one writer at a time. PostgreSQL could commit a lower id after a higher one, and readers would miss it.
+    The lock is a statement before the INSERT, because the INSERT takes its id before a trigger could lock.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s), pg_notify(%s, '')", [LOCK, CHANNEL])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s), pg_notify(%s, '')", [ADVISORY_LOCK, NOTIFY_CHANNEL])
 
 
-def _checked(data: dict[str, Any]) -> dict[str, Any]:
-    """`data` as it will be read back. The size is that of its JSON in UTF-8."""
+def _check_data(data: dict[str, Any]) -> dict[str, Any]:
+    """Return `data` as it will be read back. Its size is that of its JSON in UTF-8."""
     text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
-    kept = _storable_json(json.loads(text))
-    size = len(json.dumps(kept, ensure_ascii=False).encode())
-    if size > MAX_DATA_BYTES:
-        raise ValueError(f"the data of an event has at most {MAX_DATA_BYTES} bytes as JSON, not {size}")
+    kept = _replace_unstorable_in(json.loads(text))
+    size_bytes = len(json.dumps(kept, ensure_ascii=False).encode())
+    if size_bytes > MAX_DATA_BYTES:
+        raise ValueError(f"the data of an event has at most {MAX_DATA_BYTES} bytes as JSON, not {size_bytes}")
     assert isinstance(kept, dict)
     return kept
 
 
-def _storable_json(value: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise ValueError(f"the data of an event is nested at most {MAX_DEPTH} deep")
+def _replace_unstorable_in(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DATA_DEPTH:
+        raise ValueError(f"the data of an event is nested at most {MAX_DATA_DEPTH} deep")
     if isinstance(value, str):
-        return storable(value)
+        return replace_unstorable(value)
     if isinstance(value, list):
-        return [_storable_json(item, depth + 1) for item in value]
+        return [_replace_unstorable_in(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {storable(key): _storable_json(item, depth + 1) for key, item in value.items()}
+        return {replace_unstorable(key): _replace_unstorable_in(item, depth + 1) for key, item in value.items()}
     return value
-
-
-def storable(text: str) -> str:
-    """`text` with U+FFFD in place of NUL and lone surrogates."""
-    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,4 +1,4 @@
-"""The event log: the one truth that the stream, the page and the audit read."""
+"""The event log. The stream, the page and the audit all read it, and nothing else."""
 
 import time
 from collections.abc import Collection
@@ -9,22 +9,24 @@ from django.db import models, transaction
 from django.db.models import Max, Min, Subquery, Value
 from django.db.models.functions import Coalesce
 
-PRUNED_AT_ONCE_ROWS = 1000
-#: Between two batches of a prune, so that others come to write.
+PRUNE_BATCH_ROWS = 1000
+#: The pause between two batches of a prune, so that other writers get their turn.
 PRUNE_PAUSE_SECONDS = 0.01
 
 
 class EventLogQuerySet(models.QuerySet["EventLog"]):
+    """Questions to the log, in terms of cursors. A cursor is the id of the last event that a reader has seen."""
+
     def after(self, cursor: int) -> "EventLogQuerySet":
-        """What was committed after `cursor`, oldest first."""
+        """Return what was committed after `cursor`, oldest first."""
         return self.filter(id__gt=cursor).order_by("id")
 
     def before(self, cursor: int) -> "EventLogQuerySet":
-        """What was committed before `cursor`, newest first."""
+        """Return what was committed before `cursor`, newest first."""
         return self.filter(id__lt=cursor).order_by("-id")
 
-    def about(self, instances: Collection[str] = (), types: Collection[str] = ()) -> "EventLogQuerySet":
-        """Only these instances and types; none given: all."""
+    def matching(self, instances: Collection[str] = (), types: Collection[str] = ()) -> "EventLogQuerySet":
+        """Return the events of these instances and types. An empty collection does not filter."""
         found = self
         if instances:
             found = found.filter(instance__in=instances)
@@ -33,45 +35,48 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
         return found
 
     def read(self) -> tuple[list["EventLog"], int]:
-        """These rows, and the floor of the log: of the same snapshot, or a later one where there are no rows.
+        """Return these rows, and the floor of the log from the same snapshot (from a later one if there are no rows).
 
-        So whatever was pruned away from among them is at or below that floor.
+        So whatever was pruned from among these rows is at or below that floor.
         """
         floor = Coalesce(Subquery(LogFloor.objects.values("floor")[:1]), Value(0))
         rows = list(self.annotate(floor=floor))
         return list(rows), rows[0].floor if rows else LogFloor.now()  # type: ignore[attr-defined]  # the annotation
 
     def bounds(self) -> tuple[int, int]:
-        """The id of the oldest event kept, 0 where there is none, and that of the latest there ever was, 0 for none."""
-        # Statements of their own: SQLite answers MIN or MAX alone from the index, and both together by reading all.
+        """Return the id of the oldest event kept, and the id of the latest there ever was. 0 stands for none."""
+        # Two statements: SQLite answers MIN or MAX alone from the index, but both together by reading all rows.
         floor = LogFloor.now()
         latest = self.aggregate(id=Max("id"))["id"]
         oldest = self.filter(id__gt=floor).aggregate(id=Min("id"))["id"]
         return oldest or 0, max(latest or 0, floor)
 
     def floor_before(self, moment: datetime) -> int:
-        """The id up to which everything happened before `moment`: a prefix of the log, whatever the clocks did."""
-        _, latest = self.bounds()  # first: what comes later is newer
+        """Return the highest id up to which every event happened before `moment`.
+
+        This is a prefix of the log, even if clocks went back and `at` is not in the order of the ids.
+        """
+        _, latest = self.bounds()  # read first, because what is added later is newer
         newer = self.filter(at__gte=moment).aggregate(id=Min("id"))["id"]
         return newer - 1 if newer else latest
 
     def prune(self, floor: int) -> int:
-        """Removes everything up to the id `floor`, and returns how much that was. Not inside a transaction.
+        """Remove all events up to the id `floor`, and return how many that were. Call it outside of a transaction.
 
-        The floor is committed first, so that whoever misses the rows can tell; they go in batches.
+        The floor is committed first, so that a reader can tell that rows are missing. The rows go in batches.
         """
         LogFloor.raise_to(floor)
         doomed = self.filter(id__lte=floor).order_by("id")
         removed = 0
-        while ids := list(doomed.values_list("id", flat=True)[:PRUNED_AT_ONCE_ROWS]):
+        while ids := list(doomed.values_list("id", flat=True)[:PRUNE_BATCH_ROWS]):
             removed += self.filter(id__lte=ids[-1]).delete()[0]
             time.sleep(PRUNE_PAUSE_SECONDS)
         return removed
 
     def values_of(self, field: str, at_most: int = 200) -> list[str]:
-        """The values that occur in an indexed text field, in order, without the empty one.
+        """Return the values that occur in an indexed text field, in order, without the empty one.
 
-        One index lookup each: a DISTINCT would read the whole index: a million entries for one menu.
+        Each is found by one index lookup. A DISTINCT would read the whole index, of a million entries for one menu.
         """
         found: list[str] = []
         while len(found) < at_most:
@@ -84,10 +89,10 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
 
 
 class EventLog(models.Model):
-    """One event. Written by `events.log.record()` alone, and never changed."""
+    """One event. Only `events.log.record()` writes it, and it is never changed."""
 
     type = models.CharField(max_length=100)
-    #: The name of the instance it is about; no foreign key, so that history outlives its subject.
+    #: The name of the instance that it is about. No foreign key, because the history outlives the instance.
     instance = models.CharField(max_length=255, blank=True, default="")
     data = models.JSONField(default=dict)
     #: When it happened, UTC.
@@ -103,7 +108,7 @@ class EventLog(models.Model):
         indexes = [
             models.Index(fields=["instance", "id"], name="event_log_instance_id"),
             models.Index(fields=["type", "id"], name="event_log_type_id"),
-            # Both at once: where the two seldom meet, either alone reads on and on (106 ms in a million rows).
+            # For a filter by both. If few of a million events matched both, the other indexes took 106 ms.
             models.Index(fields=["instance", "type", "id"], name="event_log_instance_type_id"),
             models.Index(fields=["at"], name="event_log_at"),
         ]
@@ -112,7 +117,7 @@ class EventLog(models.Model):
         return f"{self.id} {self.type} {self.instance}".rstrip()
 
     def payload(self) -> dict[str, Any]:
-        """What a reader of the stream gets: `data` between the instance (where there is one) and `at`."""
+        """Return what a reader of the stream gets: the instance (if there is one), the data, and `at`."""
         instance = {"instance": self.instance} if self.instance else {}
         at = self.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         data: dict[str, Any] = self.data
@@ -120,7 +125,7 @@ class EventLog(models.Model):
 
 
 class LogFloor(models.Model):
-    """Up to which id the log has been pruned: one row, or none. Only ever raised."""
+    """The id up to which the log has been pruned: one row, or none. It is only ever raised."""
 
     floor = models.PositiveBigIntegerField()
 
@@ -133,12 +138,12 @@ class LogFloor(models.Model):
 
     @classmethod
     def now(cls) -> int:
-        """0 in a log that was never pruned."""
+        """Return the floor, 0 if the log was never pruned."""
         return cls.objects.aggregate(floor=Max("floor"))["floor"] or 0
 
     @classmethod
     def raise_to(cls, floor: int) -> None:
-        """Commits it; there is no way back."""
+        """Raise the floor to `floor` and commit that. It cannot be lowered again."""
         with transaction.atomic(durable=True):
             row, _ = cls.objects.select_for_update().get_or_create(pk=1, defaults={"floor": floor})
             if row.floor < floor:

@@ -1,4 +1,4 @@
-"""What is worth saying before the server starts. Warnings, for the page says it too and keeps working."""
+"""System checks that run before the server starts. They warn only, because the page says the same and keeps working."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Warning, register
 
 @register()
 def check_agents_file(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether the process engine has a file to read."""
+    """Warn if the process engine has no agents file to read."""
     if settings.DORMOUSE_ENGINE != "process":
         return []
     if not settings.DORMOUSE_AGENTS_FILE:

@@ -1,4 +1,4 @@
-"""The two clocks. Latencies and timeouts are taken with the monotonic one; the wall clock may jump."""
+"""The two clocks. Latencies and timeouts are measured with the monotonic one, because the wall clock may jump."""
 
 import time
 from datetime import datetime
@@ -7,17 +7,18 @@ from django.utils import timezone
 
 
 class Clock:
-    """The system's clocks; tests inject one that jumps."""
+    """The system's clocks. Tests inject one that they move."""
 
     def now(self) -> datetime:
-        """Wall time, UTC."""
+        """Return wall time, UTC."""
         return timezone.now()
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Return seconds since some moment. They never go back."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """Block this thread for `seconds`."""
         time.sleep(seconds)
 
 

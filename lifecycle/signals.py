@@ -1,31 +1,33 @@
-"""What Dormouse did to an instance, said at the moment the state of it is committed.
+"""Signals that say what Dormouse did to an instance, sent when the new state is committed.
 
-Sent inside the transaction that changes the state, so a receiver that fails for the log's sake rolls the transition
-back. Such a receiver carries the attribute `durable = True`. The errors of all others are logged and passed over; they
+They are sent inside the transaction that changes the state. If a receiver that has the attribute `durable = True`
+raises an error, the transition is rolled back. The errors of all other receivers are logged and ignored. Such receivers
 do their own database work in `transaction.on_commit` or in a savepoint.
+
+"If known" arguments are left out if they are not known. `recovered` is True if another worker settled the transition
+for one that died, and is left out otherwise.
 """
 
 from typing import Any
 
 from django.dispatch import Signal
 
-#: A start that Dormouse made succeeded: its readiness probe did.
-#: instance: str, latency_ms: int, run: int, at: datetime; where known start_ms: int, ready_ms: int; recovered: True
-#: where it was settled for a dead worker.
+#: A start that Dormouse made succeeded: the instance was started, and its readiness probe succeeded.
+#: Arguments: instance: str, latency_ms: int, run: int, at: datetime. If known: start_ms: int, ready_ms: int, recovered.
 lazy_started = Signal()
 
-#: An idle stop returned.
-#: instance: str, idle_seconds: int, run: int, at: datetime; recovered: True, as above.
+#: Dormouse stopped an idle instance.
+#: Arguments: instance: str, idle_seconds: int, run: int, at: datetime. If known: recovered.
 lazy_stopped = Signal()
 
-#: A start failed, or its readiness probe did.
-#: instance: str, error: str, run: int, at: datetime, cause: str; where known exit_code: int, log_tail: str;
-#: recovered: True, as above.
+#: A start that Dormouse made failed, or its readiness probe did not succeed in time.
+#: Arguments: instance: str, error: str, run: int, at: datetime, cause: str. If known: exit_code: int, log_tail: str,
+#: recovered.
 lazy_start_failed = Signal()
 
 
 def send(signal: Signal, **data: Any) -> None:
-    """The default sink of the lifecycle. Raises what a durable receiver raised."""
+    """Send a signal to all receivers. Raises what a durable receiver raised. This is the lifecycle's default sink."""
     for receiver, response in signal.send_robust(sender=None, **data):
         if isinstance(response, Exception) and getattr(receiver, "durable", False):
             raise response

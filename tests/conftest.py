@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import TransactionTestCase
 
-from events import append_only
+from events import triggers
 from tests.servers import Server, database_url
 
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
@@ -35,7 +35,7 @@ def the_log_can_be_emptied_after_a_test() -> Iterator[None]:
     flush = TransactionTestCase._fixture_teardown
 
     def without_triggers(case: TransactionTestCase) -> None:
-        append_only.remove()
+        triggers.remove()
         flush(case)
 
     with pytest.MonkeyPatch.context() as patch:

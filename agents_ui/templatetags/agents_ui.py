@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString, mark_safe
 from agents_ui.icons import BRAND, ICONS
 from agents_ui.timeline import Activity, Filter
 from agents_ui.zones import abbreviation, offset
-from events import legible
+from events.invisible import escape_invisible
 
 register = template.Library()
 
@@ -30,7 +30,7 @@ def brand() -> SafeString:
 @register.filter
 def visible(value: object) -> str:
     """Text from a container, with what could not be seen in it made visible."""
-    return legible.legible(str(value))
+    return escape_invisible(str(value))
 
 
 @register.filter

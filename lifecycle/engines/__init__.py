@@ -1,4 +1,4 @@
-"""The engine that DORMOUSE_ENGINE names."""
+"""The engines that run instances, and the choice of one by the setting DORMOUSE_ENGINE."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from lifecycle.engines.base import Engine
 
 
 def engine_from_settings() -> Engine:
+    """Return the engine that the settings name. Only its module is imported."""
     if settings.DORMOUSE_ENGINE == "docker":
         from lifecycle.engines.docker import DockerEngine
 

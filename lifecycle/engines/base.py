@@ -1,4 +1,4 @@
-"""What an engine does, and what it says of an instance."""
+"""The interface of an engine: what it does, and what it says of an instance."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,10 @@ from lifecycle.exceptions import LabelError
 
 @dataclass(frozen=True)
 class ListedInstance:
-    """One instance as a list shows it: cheap, and not enough to start or probe it."""
+    """One instance in a list. A list is cheap, but not enough to start or probe an instance."""
 
     name: str
-    #: What the engine calls it; a container made anew under the same name has another.
+    #: The engine's id. A container that was made again under the same name has another id.
     id: str
     running: bool
     labels: Mapping[str, str]
@@ -21,36 +21,37 @@ class ListedInstance:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One instance as an inspection shows it."""
+    """Everything that the engine says of one instance."""
 
     name: str
     id: str
     running: bool
-    #: Names what ran last; a real start, and nothing else, makes a new one. Empty: it never ran.
+    #: Names what the engine ran last. It changes with a real start, and with nothing else. Empty: it never ran.
     incarnation: str
-    #: Read labels; or what is wrong with them.
+    #: The labels that were read, or what is wrong with them.
     labels: Labels | LabelError
-    #: Where its port is reached from here; None: it has no port, or no address while it does not run.
+    #: The host and port at which its port is reached from here. None: it has no port, or does not run.
     address: tuple[str, int] | None = None
     exit_code: int | None = None
+    #: Whether it was killed because it ran out of memory.
     oom: bool = False
-    #: What its HEALTHCHECK says: "starting", "healthy", "unhealthy"; empty: it has none.
+    #: What its HEALTHCHECK says: "starting", "healthy" or "unhealthy". Empty: it has none.
     health: str = ""
-    #: Where in its output its next run begins; opaque, for `Engine.output`.
+    #: Marks where in its output the next run begins. Only `Engine.output` understands it.
     output_mark: str = ""
     warnings: tuple[str, ...] = field(default=())
 
     def settings(self) -> Labels:
-        """Raises LabelError where the labels cannot be read."""
+        """Return the labels. Raises LabelError if they cannot be read."""
         if isinstance(self.labels, LabelError):
             raise self.labels
         return self.labels
 
 
 class Engine(ABC):
-    """Runs instances. Calls block and may be made from any thread.
+    """Runs instances. Its methods block, and any thread may call them.
 
-    Any call may raise EngineUnreachable: it did not answer, and what became of the call is not known.
+    Every method may raise EngineUnreachable: the engine did not answer, and what became of the call is not known.
     """
 
     #: As in DORMOUSE_ENGINE.
@@ -58,30 +59,37 @@ class Engine(ABC):
 
     @abstractmethod
     def instances(self) -> list[ListedInstance]:
-        """Every instance that opted in, in a constant number of calls."""
+        """Return every instance that opted in, with a constant number of requests to the engine."""
 
     @abstractmethod
     def inspect(self, name: str) -> Inspection:
-        """What is true of it now; waits while a start of it hangs. Raises Missing, also for one that did not opt in."""
+        """Return what is true of the instance now. While a start of it hangs, this waits.
+
+        Raises Missing if there is no such instance, or it did not opt in.
+        """
 
     @abstractmethod
     def start(self, name: str) -> None:
-        """Returns when it runs, which is not yet ready. Raises StartRejected or Missing."""
+        """Start the instance, and return when it runs. It need not be ready then. Raises StartRejected or Missing."""
 
     @abstractmethod
     def stop(self, name: str, grace_seconds: float) -> None:
-        """Returns when it does not run any more; no error where it never did. Raises Missing."""
+        """Stop the instance, and return when it does not run any more. Kill it after `grace_seconds`.
+
+        If it does not run, this does nothing. Raises Missing.
+        """
 
     @abstractmethod
     def output(self, name: str, lines: int, mark: str = "") -> str:
-        """The last lines that its latest run wrote, both streams; `mark` is of a sighting before that run.
+        """Return the last lines that its latest run wrote to both streams.
 
-        Without a mark what it wrote in its first instant may be missing. Raises Missing.
+        `mark` is the `output_mark` of an inspection before that run. Without it, what the run wrote in its first
+        instant may be missing. Raises Missing.
         """
 
     def watch_changes(self) -> Iterator[str] | None:
-        """Names of instances, as something happens to them from now on; ends with the connection.
+        """Yield the names of instances when something happens to them, until the connection ends.
 
-        None: this engine does not tell, and is only asked.
+        Return None if this engine has no events.
         """
         return None

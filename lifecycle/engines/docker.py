@@ -1,7 +1,7 @@
-"""Docker Engine, through the docker SDK's low-level API: one call is one request.
+"""Docker Engine, through the low-level API of the docker SDK: one call is one request.
 
-Source: Docker Engine API 1.41, and what was seen of it (`start` of a missing entry point is HTTP 400, of a taken port
-HTTP 500 with one of two texts, of a paused container 409).
+Source: Docker Engine API 1.41, and what was seen of Docker Engine 20.10 (`start` of a missing entry point is HTTP 400,
+of a taken port HTTP 500 with one of two texts, of a paused container 409).
 """
 
 import math
@@ -22,42 +22,44 @@ from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, Inspection, ListedInstance
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
 
-#: For a question; an inspection waits while a start hangs, and asks again.
+#: The timeout of a question. An inspection waits while a start hangs, and is then asked again.
 ASK_SECONDS = 10
-#: For a start or, beyond its grace, a stop.
+#: The timeout of a start, and of a stop in addition to its grace.
 ACT_SECONDS = 60
 
-#: Events after which an instance may not be what it was.
+#: The engine's events after which an instance may have changed.
 CHANGES = ("create", "start", "die", "pause", "unpause", "rename", "destroy", "update")
-#: What Docker allows as a name.
+#: The names that Docker allows.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-#: What a row has room for. Whoever gave a container a longer one did not mean it for people.
+#: The longest name that fits into a row. A container with a longer name is ignored.
 MAX_NAME = 255
 NEVER = "0001-01-01T00:00:00Z"
 FREE_PORT = "stop what holds it, or publish another"
 PORT_TAKEN = ("address already in use", "port is already allocated")
-#: By exit code of a refused start: what it means, and what to do.
+#: By exit code of a rejected start: what it means, and what to do about it.
 EXIT_CODES = {
     126: ("its command may not be executed", "make it executable in the image"),
     127: ("its command does not exist", "correct the command, or the image"),
 }
-#: What goes before and after the reason in the engine's own words.
+#: What the engine writes before and after the reason in its messages.
 WRAPPING = re.compile(r"driver failed .*? \([0-9a-f]+\): |(failed to create|OCI runtime) .*?(?=exec: )|: unknown$")
-ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # what a port is published on, not what we bind
+ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the address of a published port; nothing binds to it here
 LOOPBACK = {"127.0.0.1", "::1"}
 
 
 class DockerEngine(Engine):
-    """The engine that DOCKER_HOST and its companions in `environment` name, by default the local one."""
+    """The Docker Engine that DOCKER_HOST and related variables in `environment` name, by default the local one."""
 
     name = "docker"
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._environment = dict(environment)
-        self._connecting = threading.Lock()
+        self._lock = threading.Lock()
+        #: Connected clients, by their timeout in seconds.
         self._clients: dict[int, Any] = {}
 
     def instances(self) -> list[ListedInstance]:
+        """Return all containers with the label, by one request."""
         with self._client() as api:
             found = api.containers(all=True, filters={"label": f"{labels.ENABLE}=true"})
         return [
@@ -72,6 +74,7 @@ class DockerEngine(Engine):
         ]
 
     def inspect(self, name: str) -> Inspection:
+        """Return what one request says of the container."""
         if not NAME.fullmatch(name) or len(name) > MAX_NAME:
             raise Missing(name)
         with self._client() as api, _missing(name):
@@ -81,12 +84,13 @@ class DockerEngine(Engine):
         return _inspection(name, container, self._remote_host)
 
     def start(self, name: str) -> None:
+        """Start the container. If it runs already, the engine answers 304 and this does nothing."""
         with self._client(ACT_SECONDS) as api:
             try:
                 api.start(name)
             except ImageNotFound as error:
                 raise StartRejected(
-                    Cause.IMAGE_MISSING, f"its image is gone: {_said(error)}; pull or build it again"
+                    Cause.IMAGE_MISSING, f"its image is gone: {_message(error)}; pull or build it again"
                 ) from error
             except NotFound as error:
                 raise Missing(name) from error
@@ -94,26 +98,29 @@ class DockerEngine(Engine):
                 raise self._rejection(name, error) from error
 
     def stop(self, name: str, grace_seconds: float) -> None:
+        """Stop the container. If another client is stopping it, the engine waits for that."""
         with self._client(ACT_SECONDS) as api, _missing(name):
             api.stop(name, timeout=math.ceil(grace_seconds))
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
-        # Not since StartedAt, where it can be helped: that is set after the command has begun, and of a command that
-        # fails at once the whole output is older (19 of 20 times).
+        """Return the last lines of the latest run. `mark` is when the run before it ended."""
+        # StartedAt is not used if a mark is given: the engine sets it after the command has begun, and the whole output
+        # of a command that fails at once is older (19 of 20 times).
         if not lines:
             return ""
         with self._client() as api, _missing(name):
-            since = _begin(api.inspect_container(name)["State"], mark)
+            since = _output_since(api.inspect_container(name)["State"], mark)
             after = {} if since is None else {"since": since}
             return cast(bytes, api.logs(name, tail=lines, **after)).decode(errors="replace")
 
     def watch_changes(self) -> Iterator[str]:
+        """Yield names from the engine's event stream, which is open when this returns."""
         with self._client() as api:
             filters = {"type": "container", "label": f"{labels.ENABLE}=true", "event": list(CHANGES)}
-            stream = api.events(decode=True, filters=filters)  # from here on nothing is missed
-        return self._names(stream)
+            stream = api.events(decode=True, filters=filters)  # from now on no event is missed
+        return self._read_names(stream)
 
-    def _names(self, stream: Any) -> Iterator[str]:
+    def _read_names(self, stream: Any) -> Iterator[str]:
         with self._client():
             for event in stream:
                 attributes = event["Actor"]["Attributes"]
@@ -122,64 +129,66 @@ class DockerEngine(Engine):
                     yield attributes["oldName"].removeprefix("/")
 
     def _rejection(self, name: str, error: APIError) -> StartRejected:
-        said = WRAPPING.sub("", _said(error))
-        if any(text in said for text in PORT_TAKEN):
-            return StartRejected(Cause.PORT_CONFLICT, f"a port that it publishes is taken: {said}; {FREE_PORT}")
-        if error.status_code == 409 and "paused" in said:
+        """Return why the engine refused to start the container, and what to do about it."""
+        message = WRAPPING.sub("", _message(error))
+        if any(text in message for text in PORT_TAKEN):
+            return StartRejected(Cause.PORT_CONFLICT, f"a port that it publishes is taken: {message}; {FREE_PORT}")
+        if error.status_code == 409 and "paused" in message:
             return StartRejected(Cause.START_REJECTED, f"it is paused; resume it with: docker unpause {name}")
         code = self.inspect(name).exit_code if error.status_code == 400 else None
         if code in EXIT_CODES:
             why, remedy = EXIT_CODES[code]
-            said = f"{why}: {said}; {remedy}"
-        return StartRejected(Cause.START_REJECTED, said, code)
+            message = f"{why}: {message}; {remedy}"
+        return StartRejected(Cause.START_REJECTED, message, code)
 
     @property
     def _remote_host(self) -> str | None:
-        """The host of a remote engine, where its published ports are."""
+        """The host of a remote engine, on which containers' ports are published. None: the engine is local."""
         url = urlsplit(self._environment.get("DOCKER_HOST", ""))
         return url.hostname if url.scheme in ("tcp", "http", "https", "ssh") else None
 
     @contextmanager
     def _client(self, seconds: int = ASK_SECONDS) -> Iterator[Any]:
-        """A connected client whose calls take at most `seconds`."""
+        """Provide a connected client whose calls take at most `seconds`. Raises EngineUnreachable for its errors."""
         try:
-            if seconds not in self._clients:  # not under a lock: an engine that hangs would be waited for in turn
+            if seconds not in self._clients:  # without the lock: else threads would wait in turn for a hanging engine
                 client = docker.from_env(timeout=seconds, max_pool_size=50, environment=self._environment)
-                with self._connecting:
+                with self._lock:
                     is_first = self._clients.setdefault(seconds, client.api) is client.api
                 if not is_first:
                     client.close()
             yield self._clients[seconds]
         except APIError as error:
-            raise EngineUnreachable(f"the Docker Engine answered: {_said(error)}") from error
+            raise EngineUnreachable(f"the Docker Engine answered: {_message(error)}") from error
         except (DockerException, requests.RequestException, OSError) as error:
             raise _unreachable(error) from error
 
 
 @contextmanager
 def _missing(name: str) -> Iterator[None]:
+    """Raise Missing if the engine answers 404 inside the block."""
     try:
         yield
     except NotFound as error:
         raise Missing(name) from error
 
 
-def _begin(state: Mapping[str, Any], mark: str) -> float | None:
-    """Where the latest run's output begins; None: there was no run before it.
+def _output_since(state: Mapping[str, Any], mark: str) -> float | None:
+    """Return the time at which the latest run's output begins, in seconds since 1970. None: it was the first run.
 
-    Between the end of the run before it (`mark`, or FinishedAt as long as it runs) and StartedAt, at half time: the
-    last lines of that run may be stamped after its end, and the first of this one before its start.
+    It is the middle between the end of the run before (`mark`, or FinishedAt while the container runs) and StartedAt,
+    because the last lines of a run may be stamped after its end, and the first lines before its start.
     """
     before = mark or (state["FinishedAt"] if state["Running"] else state["StartedAt"])
     return None if before == NEVER else (_unix(before) + _unix(state["StartedAt"])) / 2
 
 
-def _said(error: APIError) -> str:
+def _message(error: APIError) -> str:
     return str(error.explanation or error)
 
 
 def _unreachable(error: BaseException) -> EngineUnreachable:
-    """In words a person can act on: the operating system's reason lies deep in the chain."""
+    """Return the operating system's reason, which is deep in the chain of causes, in words that a person can act on."""
     reason: BaseException | None = error
     while reason:
         if isinstance(reason, (requests.Timeout, TimeoutError)):
@@ -195,12 +204,12 @@ def _unreachable(error: BaseException) -> EngineUnreachable:
 
 
 def _name(names: list[str]) -> str:
-    """Of a container's names the one that is not a link's (`/other/alias`)."""
+    """Return a container's own name. The others belong to links (`/other/alias`)."""
     return min(names, key=lambda name: name.count("/")).removeprefix("/")
 
 
 def _takes_part(name: str, container: Mapping[str, Any]) -> bool:
-    """By its name, not by a prefix of its id; and by the label."""
+    """Return whether the container has the label, and `name` is its name and not a prefix of its id."""
     enabled = (container["Config"]["Labels"] or {}).get(labels.ENABLE) == "true"
     return enabled and container["Name"].removeprefix("/") == name
 
@@ -255,7 +264,7 @@ def _warnings(container: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _address(container: Mapping[str, Any], port: int, remote_host: str | None) -> tuple[str, int] | None:
-    """Where `port` of a running container is reached: published, on the host's network, or on its own address."""
+    """Return where `port` of a running container is reached: published, on the host network, or on its own address."""
     here = remote_host or "127.0.0.1"
     if container["HostConfig"].get("NetworkMode") == "host":
         return here, port
@@ -269,5 +278,5 @@ def _address(container: Mapping[str, Any], port: int, remote_host: str | None) -
 
 
 def _unix(stamp: str) -> float:
-    """Docker's nanosecond stamps, as far as Python reads them."""
+    """Return one of Docker's times in seconds since 1970. Python reads six of its nine decimals."""
     return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()

@@ -1,6 +1,6 @@
-"""Every label: its type, default and meaning. The one source, also of the README's table.
+"""Every label: its type, its default and its meaning. The README's table is held against this file.
 
-Durations are written as Go does (`500ms`, `1h30m`), and `d` for days.
+Durations are written as in Go (`500ms`, `1h30m`), and `d` stands for days.
 """
 
 import re
@@ -14,41 +14,48 @@ from lifecycle.exceptions import LabelError
 PREFIX = "dormouse."
 ENABLE = f"{PREFIX}enable"
 READY = ("http", "tcp", "health", "running")
-#: Docker checks the health of a container this often, where its HEALTHCHECK does not say.
+#: How often Docker checks the health of a container whose HEALTHCHECK does not say.
 DOCKER_HEALTH_INTERVAL = timedelta(seconds=30)
+MAX_DURATION = timedelta(days=36500)
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h|d)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h|d)")
+_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def duration(text: str) -> timedelta:
-    """`1h30m` as a timedelta. Raises ValueError, which says what is wrong, for a person."""
+def parse_duration(text: str) -> timedelta:
+    """Return the duration that `text` writes, for example `1h30m`.
+
+    Raises ValueError with the rest of a sentence that begins with the text: "is negative".
+    """
     if text == "0":
         return timedelta(0)
     if text.startswith("-"):
         raise ValueError("is negative")
-    parts = _DURATION.findall(text)
+    parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("is no duration: write it as 500ms, 30s, 15m, 1h30m or 2d")
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if seconds > timedelta(days=36500).total_seconds():
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    if seconds > MAX_DURATION.total_seconds():
         raise ValueError("is longer than a hundred years")
     return timedelta(seconds=seconds)
 
 
-def positive_duration(text: str) -> timedelta:
-    value = duration(text)
+def parse_positive_duration(text: str) -> timedelta:
+    """Return a duration that is longer than 0. Raises ValueError."""
+    value = parse_duration(text)
     if not value:
         raise ValueError("must be longer than 0")
     return value
 
 
-def optional_duration(text: str) -> timedelta | None:
-    """0 is none."""
-    return duration(text) or None
+def parse_optional_duration(text: str) -> timedelta | None:
+    """Return a duration, or None for 0. Raises ValueError."""
+    return parse_duration(text) or None
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `low` to `high`. The parser raises ValueError."""
+
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
             raise ValueError(f"is no whole number from {low} to {high}")
@@ -57,13 +64,15 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def path(text: str) -> str:
+def parse_path(text: str) -> str:
+    """Return a path of a URL. Raises ValueError."""
     if not re.fullmatch(r"/[!-~]*", text):
         raise ValueError("is no path: it begins with / and has no blanks")
     return text
 
 
-def readiness(text: str) -> str:
+def parse_ready(text: str) -> str:
+    """Return a kind of readiness probe. Raises ValueError."""
     if text not in READY:
         raise ValueError(f"must be one of {', '.join(READY)}")
     return text
@@ -71,13 +80,13 @@ def readiness(text: str) -> str:
 
 @dataclass(frozen=True)
 class Label:
-    """One label: its key without the prefix, how it is read, its default as written, and what it means."""
+    """One label: its key without the prefix, its parser, its default as it is written, and its meaning."""
 
     key: str
     parse: Callable[[str], Any]
     default: str
     meaning: str
-    #: What the table says where the default is not fixed.
+    #: What the README's table says if the default is not fixed.
     default_shown: str = ""
 
 
@@ -91,24 +100,29 @@ LABELS = (
     ),
     Label(
         "ready",
-        readiness,
+        parse_ready,
         "",
         "what ready means: `http`, `tcp`, `health` (its HEALTHCHECK) or `running`",
         "`http` with a port, else `health` with a HEALTHCHECK, else `running`",
     ),
     Label(
-        "ready-path", path, "", "what `http` asks: 2xx or 3xx is ready. Without it `/`, and any HTTP answer is ready"
+        "ready-path",
+        parse_path,
+        "",
+        "what `http` asks: 2xx or 3xx is ready. Without it `/`, and any HTTP answer is ready",
     ),
     Label(
         "start-timeout",
-        positive_duration,
+        parse_positive_duration,
         "30s",
         "from the start to ready; with `health` it must exceed the check's interval",
     ),
-    Label("stop-timeout", duration, "10s", "grace before the engine kills"),
-    Label("idle-timeout", optional_duration, "15m", "without work for this long: asleep. `0`: never"),
-    Label("dispatch-path", path, "/", "where dispatched work is sent"),
-    Label("dispatch-timeout", optional_duration, "0", "how long the agent may take to begin its answer", "`0`, none"),
+    Label("stop-timeout", parse_duration, "10s", "grace before the engine kills"),
+    Label("idle-timeout", parse_optional_duration, "15m", "without work for this long: asleep. `0`: never"),
+    Label("dispatch-path", parse_path, "/", "where dispatched work is sent"),
+    Label(
+        "dispatch-timeout", parse_optional_duration, "0", "how long the agent may take to begin its answer", "`0`, none"
+    ),
     Label("log-tail", whole_number(0, 1000), "20", "lines of output kept with a failure; `0` for none"),
 )
 KEYS = {label.key for label in LABELS}
@@ -116,7 +130,7 @@ KEYS = {label.key for label in LABELS}
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of one instance, read. A timeout of None is none."""
+    """The labels of one instance, parsed. A timeout of None never ends."""
 
     port: int | None
     ready: str
@@ -136,11 +150,18 @@ def read(
     exposed: tuple[int, ...] = (),
     health_interval: timedelta | None = None,
 ) -> Labels:
-    """The labels of `instance`, given what its image exposes and how often its HEALTHCHECK runs (None: it has none).
+    """Return the labels of `instance`, parsed.
 
-    Raises LabelError, which names the instance, the label and the value.
+    Args:
+        instance: the name of the instance, for errors.
+        labels: by key with the prefix.
+        exposed: the ports that its image exposes.
+        health_interval: how often its HEALTHCHECK runs. None: it has none.
+
+    Raises:
+        LabelError: a label cannot be read. The error names the instance, the label and the value.
     """
-    values = {label.key.replace("-", "_"): _value(instance, label, labels) for label in LABELS}
+    values = {label.key.replace("-", "_"): _parse_value(instance, label, labels) for label in LABELS}
     values["port"] = values["port"] or _only_port(instance, exposed)
     values["ready"] = values["ready"] or (
         "http" if values["port"] else "running" if health_interval is None else "health"
@@ -151,20 +172,20 @@ def read(
 
 
 def idle_timeout(labels: Mapping[str, str]) -> timedelta | None:
-    """The idle timeout alone, as far as it can be read; for a sweep, which does not inspect."""
+    """Return the idle timeout alone, or None if it cannot be read. A sweep uses this, because it does not inspect."""
     try:
-        return optional_duration(labels.get(f"{PREFIX}idle-timeout", "15m"))
+        return parse_optional_duration(labels.get(f"{PREFIX}idle-timeout", "15m"))
     except ValueError:
         return None
 
 
 def unknown(labels: Mapping[str, str]) -> list[str]:
-    """Labels with our prefix that mean nothing: misspelt, probably."""
+    """Return the labels that have our prefix and are not ours. Probably they are misspelt."""
     ours = (name for name in labels if name.startswith(PREFIX) and name != ENABLE)
     return sorted(name for name in ours if name.removeprefix(PREFIX) not in KEYS)
 
 
-def _value(instance: str, label: Label, labels: Mapping[str, str]) -> Any:
+def _parse_value(instance: str, label: Label, labels: Mapping[str, str]) -> Any:
     name = PREFIX + label.key
     text = labels.get(name)
     if text is None:

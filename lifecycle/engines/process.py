@@ -1,12 +1,12 @@
-"""Local processes as instances, named in a TOML file: one table an instance.
+"""Local processes as instances. A TOML file names them, with one table for each.
 
     [reviewer-default]
     command = "python -m reviewer"
     port = 9001
     idle-timeout = "15m"
 
-The keys are those of the labels, without the prefix, and `command`. The child inherits a locked file: locked means
-running, for every process and across restarts, without guessing by pid.
+The keys are those of the labels, without the prefix, and `command`. The child process inherits a locked file. As long
+as it is locked the instance runs: every process can see that, also after a restart, and no pid is guessed.
 """
 
 import os
@@ -24,43 +24,48 @@ from urllib.parse import quote
 
 from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, Inspection, ListedInstance
-from lifecycle.engines.runfile import RunFile
+from lifecycle.engines.run_file import RunFile
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
 
-#: Writes which process it is into the locked file, whose number is $0, then becomes the command. Its parent cannot do
-#: that for it: killed in between, it would leave a running child that nobody can name.
+#: A shell script that writes its own `stat` into the locked file (its descriptor is $0), then becomes the command. The
+#: parent does not do this: if it were killed in between, it would leave a running child that no process can name.
 LAUNCHER = 'read -r stat 2> /dev/null < /proc/$$/stat || stat=$$; echo "$stat" >> "/dev/fd/$0"; exec "$@"'
 
 POLL_SECONDS = 0.02
+#: How long a killed process may take to end.
 KILL_SECONDS = 10
+#: How long an inspection waits for the exit code of a process that has just ended.
 REAP_SECONDS = 1
-#: As a file's name has room for, with its ending; a character beyond ASCII takes up to twelve.
+#: The longest name, quoted, that fits into a file's name. A character beyond ASCII takes up to twelve.
 MAX_NAME = 200
 TAIL_BYTES = 64 * 1024
-#: Variables that are Dormouse's own.
+#: Prefixes of Dormouse's own environment variables, which an agent does not get, because they hold secrets.
 OURS = ("DORMOUSE_", "DJANGO_", "DATABASE_URL")
 
 
 class ProcessEngine(Engine):
-    """Runs what `agents_file` names; keeps locks and output in `run_dir`. Without a file it has no instances."""
+    """Runs what `agents_file` names. Locks and output are in `run_dir`. Without an agents file it has no instances."""
 
     name = "process"
 
     def __init__(self, agents_file: Path | None, run_dir: Path) -> None:
         self._agents_file = agents_file
         self._run_dir = run_dir
+        #: By instance: the thread that waits for the process started last, and keeps its exit code.
         self._reapers: dict[str, threading.Thread] = {}
 
     def instances(self) -> list[ListedInstance]:
+        """Return every table of the agents file."""
         return [
-            ListedInstance(name, id=name, running=self._file(name).is_locked(), labels=_read_as(table))
+            ListedInstance(name, id=name, running=self._run_file(name).is_locked(), labels=_listed_labels(table))
             for name, table in self._agents().items()
         ]
 
     def inspect(self, name: str) -> Inspection:
+        """Return what the agents file and the run file say."""
         read = self._read(name, self._table(name))
-        run = self._file(name)
-        running = run.is_locked()
+        run_file = self._run_file(name)
+        running = run_file.is_locked()
         if not running and name in self._reapers:
             self._reapers[name].join(REAP_SECONDS)
         port = None if isinstance(read, LabelError) else read.port
@@ -68,37 +73,41 @@ class ProcessEngine(Engine):
             name=name,
             id=name,
             running=running,
-            incarnation=run.incarnation(),
+            incarnation=run_file.incarnation(),
             labels=read,
             address=("127.0.0.1", port) if port and running else None,
-            exit_code=None if running else run.exit_code(),
+            exit_code=None if running else run_file.exit_code(),
             warnings=tuple(f"{key} is no key of an instance" for key in labels.unknown(_labels(self._table(name)))),
         )
 
     def start(self, name: str) -> None:
+        """Start the process. If it runs already this does nothing, as `docker start`."""
         command = _command(name, self._table(name))
         self._check_executable(command[0])
-        run = self._file(name)
-        with run.lock() as lock:
+        run_file = self._run_file(name)
+        with run_file.lock() as lock:
             if lock is None:
-                return  # it runs already; as `docker start`, no error
-            token = run.begin(lock)
+                return
+            token = run_file.begin(lock)
             try:
-                process = self._spawn(command, lock, run)
+                process = self._spawn(command, lock, run_file)
             except OSError as error:
                 raise StartRejected(Cause.START_REJECTED, f"its process cannot be made: {error.strerror}") from error
-            # Still locked, so that nobody who finds it over misses its exit code.
-            reaper = threading.Thread(target=lambda: run.keep_exit_code(token, process.wait()), daemon=True)
+            # Started while the file is locked, so that an inspection that finds the process ended finds its exit code.
+            reaper = threading.Thread(target=lambda: run_file.keep_exit_code(token, process.wait()), daemon=True)
             reaper.start()
             self._reapers[name] = reaper
 
     def stop(self, name: str, grace_seconds: float) -> None:
-        run = self._file(name)
+        """Send SIGTERM to the process group, and SIGKILL after the grace."""
+        run_file = self._run_file(name)
         for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
             deadline = time.monotonic() + seconds
             sent = False
-            while run.is_locked():
-                sent = sent or run.signal(number)  # not while it is just being started, and has no name yet
+            while run_file.is_locked():
+                sent = sent or run_file.signal(
+                    number
+                )  # False while it is being started and has not written its pid yet
                 if time.monotonic() >= deadline:
                     break
                 time.sleep(POLL_SECONDS)
@@ -107,8 +116,9 @@ class ProcessEngine(Engine):
         raise EngineUnreachable(f"the process of {name} does not end, not even killed")
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
+        """Return the last lines of the output file, which each start empties."""
         try:
-            with self._file(name).output.open("rb") as file:
+            with self._run_file(name).output.open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(0, file.tell() - TAIL_BYTES))
                 text = file.read().decode(errors="replace")
@@ -117,17 +127,17 @@ class ProcessEngine(Engine):
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
 
     def _check_executable(self, program: str) -> None:
-        """As Docker does: a program that is not there is refused, with the exit code that a shell gives."""
-        path = self._folder / program  # where it has a slash, else it is looked for in PATH
+        """Raise StartRejected if the program does not exist, with the exit code that a shell gives, as Docker does."""
+        path = self._folder / program  # used if it has a slash; else the program is searched in PATH
         if shutil.which(str(path) if "/" in program else program):
             return
         exists = "/" in program and path.exists()
         why = "may not be executed" if exists else "does not exist"
         raise StartRejected(Cause.START_REJECTED, f"its command {why}: {program}", 126 if exists else 127)
 
-    def _spawn(self, command: list[str], lock: IO[bytes], run: RunFile) -> subprocess.Popen[bytes]:
-        """In a session of its own: Ctrl-C is not for it, and it ends as a group. Our secrets are not for it either."""
-        with run.output.open("wb") as output:
+    def _spawn(self, command: list[str], lock: IO[bytes], run_file: RunFile) -> subprocess.Popen[bytes]:
+        """Start the process in a session of its own, which can be ended as a group, and which Ctrl-C does not reach."""
+        with run_file.output.open("wb") as output:
             return subprocess.Popen(
                 ["/bin/sh", "-c", LAUNCHER, str(lock.fileno()), *command],
                 cwd=self._folder,
@@ -141,7 +151,7 @@ class ProcessEngine(Engine):
 
     @property
     def _folder(self) -> Path:
-        """Where relative paths of a command begin."""
+        """The folder of the agents file, to which a command's paths are relative."""
         assert self._agents_file is not None, "there are no instances without a file"
         return self._agents_file.resolve().parent
 
@@ -152,9 +162,9 @@ class ProcessEngine(Engine):
             agents = tomllib.loads(self._agents_file.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise self._unreadable(error) from error
-        strays = sorted(name for name, table in agents.items() if not isinstance(table, dict))
-        if strays:
-            raise self._unreadable(f"{', '.join(strays)} stands outside the table of an instance")
+        outside = sorted(name for name, table in agents.items() if not isinstance(table, dict))
+        if outside:
+            raise self._unreadable(f"{', '.join(outside)} stands outside the table of an instance")
         long = [name for name in agents if len(quote(name, safe="")) > MAX_NAME]
         if long:
             raise self._unreadable(f"the name {long[0][:40]}… is too long")
@@ -177,23 +187,23 @@ class ProcessEngine(Engine):
         except LabelError as error:
             return error
 
-    def _file(self, name: str) -> RunFile:
+    def _run_file(self, name: str) -> RunFile:
         self._run_dir.mkdir(parents=True, exist_ok=True)
         return RunFile(self._run_dir, quote(name, safe=""))
 
 
-def _read_as(table: Mapping[str, Any]) -> dict[str, str]:
-    """All that an observer reads anew when it changes: the labels, and the command that may be in error as well."""
+def _listed_labels(table: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels and the command: if one of them changes, the reconciler inspects the instance again."""
     return _labels(table) | {"command": str(table.get("command", ""))}
 
 
 def _labels(table: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of a table as labels; a number may be written as one."""
+    """Return the keys of a table as labels. A value may be a number."""
     return {f"{labels.PREFIX}{key}": str(value) for key, value in table.items() if key != "command"}
 
 
 def _command(name: str, table: Mapping[str, Any]) -> list[str]:
-    """Raises LabelError."""
+    """Return the command's words. Raises LabelError if they cannot be read."""
     command = table.get("command", "")
     try:
         words = shlex.split(command) if isinstance(command, str) else list(map(str, command))

@@ -51,7 +51,7 @@ class ThisWorker:
                 kind=self._kind,
                 home=processes.home(),
                 pid=os.getpid(),
-                pid_started=processes.started(os.getpid()) or "",
+                pid_started=processes.start_ticks(os.getpid()) or "",
                 started=self._clock.now(),
             )
         self._latest = self._clock.monotonic()

@@ -1,6 +1,8 @@
-"""Which process is which, on Linux: a pid alone may be given out again, a pid with its start time may not.
+"""Which process is which, on Linux. A pid alone may be given out again; a pid with its start time is not.
 
-Source: proc(5).
+The start time is kept in the database and in run files, in clock ticks since boot, because that never changes. psutil
+shows it only in seconds since 1970, which move when the wall clock is set.
+Source: proc(5)
 """
 
 import os
@@ -10,7 +12,7 @@ PROC = Path("/proc")
 
 
 def home() -> str:
-    """The boot and the pid namespace that our pids mean something in; empty where the system does not tell."""
+    """Return the boot and the pid namespace in which our pids mean something. Empty if the system does not tell."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{(PROC / 'self/ns/pid').readlink()}"
@@ -18,21 +20,33 @@ def home() -> str:
         return ""
 
 
-def started(pid: int) -> str | None:
-    """The start time of a living process, in clock ticks since boot; None: it is gone, or a zombie."""
+def start_ticks(pid: int) -> str | None:
+    """Return the start time of a living process, in clock ticks since boot. None: it has ended, or is a zombie."""
     try:
-        stat = (PROC / str(pid) / "stat").read_text()
+        return parse_start_ticks(_read_stat(pid))
     except OSError:
         return None
-    return start_time(stat)
+
+
+def parse_start_ticks(stat: str) -> str | None:
+    """Return the start time from the text of `/proc/PID/stat`. None: the process is a zombie, or the text is cut."""
+    fields = stat.rpartition(")")[2].split()  # the program's name before it may hold blanks and parentheses
+    return None if len(fields) < 20 or fields[0] in "ZX" else fields[19]
 
 
 def is_gone(pid: int, pid_started: str) -> bool:
-    """Certainly: there is no such process, or it is another. One that /proc hides from us may well be there."""
+    """Return whether it is sure that the process has ended: there is no such pid, or it is another process.
+
+    A process that /proc hides from this user may still run.
+    """
     try:
-        return start_time((PROC / str(pid) / "stat").read_text()) != pid_started
+        return parse_start_ticks(_read_stat(pid)) != pid_started
     except OSError:
         return not _exists(pid)
+
+
+def _read_stat(pid: int) -> str:
+    return (PROC / str(pid) / "stat").read_text()
 
 
 def _exists(pid: int) -> bool:
@@ -43,9 +57,3 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def start_time(stat: str) -> str | None:
-    """The same of the text of its `stat`."""
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
-    return None if len(fields) < 20 or fields[0] in "ZX" else fields[19]

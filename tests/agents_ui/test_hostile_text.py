@@ -5,7 +5,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from agents_ui.templatetags.agents_ui import head, tail
-from events.legible import legible
+from events.invisible import escape_invisible
 from events.log import record
 
 SCRIPT = '<script>alert("x")</script>'
@@ -33,7 +33,7 @@ def test_control_characters_are_seen(signed_in: Client):
 
 
 def test_lines_and_tabs_stay_and_other_letters_too():
-    assert legible("a\tb\r\nc é 漢 👩\N{VARIATION SELECTOR-16}") == "a\tb\nc é 漢 👩\N{VARIATION SELECTOR-16}"
+    assert escape_invisible("a\tb\r\nc é 漢 👩\N{VARIATION SELECTOR-16}") == "a\tb\nc é 漢 👩\N{VARIATION SELECTOR-16}"
 
 
 @pytest.mark.parametrize("length", [50_000, 60_000])

@@ -16,7 +16,7 @@ from django.db import connection
 from docker import APIClient
 
 from lifecycle.models import EngineStatus, Instance, Lease, State
-from lifecycle.workers import processes as procfs
+from lifecycle.workers import processes
 from tests.conftest import need
 from tests.docker.containers import IMAGE, Containers, image
 from tests.docker.engine_log import EngineLog, agree, told_by_dormouse
@@ -49,7 +49,7 @@ class OwnEngine:
     def kill(self) -> None:
         pid = self._pid
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: procfs.started(pid) is None)
+        wait_for(lambda: processes.start_ticks(pid) is None)
         for file in ("docker.pid", "exec/containerd/containerd.pid"):  # whose processes may be zombies here
             (self.folder / file).unlink()
 

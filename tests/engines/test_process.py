@@ -9,7 +9,7 @@ import pytest
 
 from lifecycle.engines.process import ProcessEngine
 from lifecycle.exceptions import EngineUnreachable, LabelError, Missing, StartRejected
-from lifecycle.workers import processes as procfs
+from lifecycle.workers import processes
 from tests.engines.rigs import shell
 from tests.servers import PROJECT, wait_for
 
@@ -30,7 +30,7 @@ def pids(rig, name):
     """Those of the group of `name` that live."""
     leader = wait_for(lambda: (rig.run_dir / f"{name}.lock").read_text().splitlines()[1:])[0].split()[0]
     found = subprocess.run(["pgrep", "-g", leader], capture_output=True, text=True)
-    return [pid for pid in found.stdout.split() if procfs.started(int(pid))]
+    return [pid for pid in found.stdout.split() if processes.start_ticks(int(pid))]
 
 
 def output(engine, name):

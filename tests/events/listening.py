@@ -16,8 +16,8 @@ from django.core.handlers.asgi import ASGIRequest
 from httpx_sse import EventSource, ServerSentEvent, SSEError, connect_sse
 
 from access.users import TokenUser
-from events.consumers import EventStream
 from events.log import record
+from events.stream.consumer import EventStream
 from tests.servers import DEADLINE_SECONDS, Server
 
 #: The type of the event that ends a Follower.

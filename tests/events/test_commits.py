@@ -5,9 +5,9 @@ from contextlib import closing
 import pytest
 from django.db import transaction
 
-from events import commits as commits_module
-from events.commits import Commits, commits
 from events.log import record
+from events.stream import commits as commits_module
+from events.stream.commits import CommitWatch, watch_commits
 from tests.servers import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -15,19 +15,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def only_hints_count(monkeypatch):
-    monkeypatch.setattr(commits_module, "AT_LATEST_SECONDS", 600)
+    monkeypatch.setattr(commits_module, "MAX_WAIT_SECONDS", 600)
 
 
 @pytest.fixture
-def heard() -> Iterator[Commits]:
-    with closing(commits()) as found:
+def heard() -> Iterator[CommitWatch]:
+    with closing(watch_commits()) as found:
         yield found
 
 
 class Waiting:
     """A thread in `wait()`."""
 
-    def __init__(self, heard: Commits) -> None:
+    def __init__(self, heard: CommitWatch) -> None:
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=heard.wait, args=(self.stopped,))
         self.thread.start()
@@ -73,5 +73,5 @@ def test_to_stop_ends_the_wait(heard):
 
 
 def test_the_wait_ends_in_any_case(heard, monkeypatch):
-    monkeypatch.setattr(commits_module, "AT_LATEST_SECONDS", 0.02)
+    monkeypatch.setattr(commits_module, "MAX_WAIT_SECONDS", 0.02)
     heard.wait(threading.Event())

@@ -5,7 +5,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from events.log import MAX_DATA_BYTES, MAX_DEPTH, record
+from events.log import MAX_DATA_BYTES, MAX_DATA_DEPTH, record
 from events.models import EventLog
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +95,7 @@ def test_data_that_json_cannot_express_is_refused():
 
 
 def test_data_nested_too_deeply_to_be_read_everywhere_is_refused():
-    deep = json.loads("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
+    deep = json.loads("[" * (MAX_DATA_DEPTH + 1) + "]" * (MAX_DATA_DEPTH + 1))
     with pytest.raises(ValueError, match="nested"):
         record("a.b", data={"deep": deep})
     record("a.b", data={"deep": deep[0]})

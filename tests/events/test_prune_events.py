@@ -73,7 +73,7 @@ def test_an_empty_log_can_be_pruned():
 
 
 def test_it_goes_in_batches_and_the_floor_is_committed_first(monkeypatch):
-    monkeypatch.setattr(models, "PRUNED_AT_ONCE_ROWS", 2)
+    monkeypatch.setattr(models, "PRUNE_BATCH_ROWS", 2)
     ids = aged(*[9] * 5, 0)
     floors = []
     monkeypatch.setattr(models.time, "sleep", lambda seconds: floors.append((LogFloor.now(), len(kept()))))

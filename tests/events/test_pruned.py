@@ -10,9 +10,9 @@ from django.db import connection
 from django_eventstream.storage import EventDoesNotExist
 from django_eventstream.utils import get_storage
 
-from events import tail as tail_module
 from events.log import record
 from events.models import EventLog, LogFloor
+from events.stream import tail as tail_module
 from tests.events.listening import Listener, arecord, ids
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -1,6 +1,6 @@
 import pytest
 
-from events.ring import EVERYTHING, MAX_SHARED, About, Entry, Ring
+from events.stream.ring import EVERYTHING, MAX_SHARED_CHUNKS, Entry, EventFilter, Ring
 
 
 def entries(*ids, type="a.b", instance="x"):
@@ -60,11 +60,11 @@ def test_an_event_larger_than_the_ring_leaves_it_empty():
 @pytest.mark.parametrize(
     ("about", "body"),
     [
-        (About(types=frozenset({"a.b"})), b"   1   4"),
-        (About(instances=frozenset({"y"})), b"   3   4"),
-        (About(frozenset({"y"}), frozenset({"a.b"})), b"   4"),
-        (About(frozenset({"x", "y"})), b"   1   2   3   4"),
-        (About(frozenset({"z"})), b""),
+        (EventFilter(types=frozenset({"a.b"})), b"   1   4"),
+        (EventFilter(instances=frozenset({"y"})), b"   3   4"),
+        (EventFilter(frozenset({"y"}), frozenset({"a.b"})), b"   4"),
+        (EventFilter(frozenset({"x", "y"})), b"   1   2   3   4"),
+        (EventFilter(frozenset({"z"})), b""),
     ],
 )
 def test_a_filtered_reader_moves_past_what_it_does_not_see(about, body):
@@ -82,4 +82,4 @@ def test_what_readers_share_is_not_kept_for_ever():
     ring.append([Entry(id, "a.b", "", b"x") for id in range(1, 501)])
     for cursor in range(500):
         ring.take(cursor, EVERYTHING, 1000)
-    assert len(ring._joined) <= MAX_SHARED
+    assert len(ring._shared_chunks) <= MAX_SHARED_CHUNKS

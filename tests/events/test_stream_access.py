@@ -8,8 +8,8 @@ from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from events.consumers import Limits
 from events.log import record
+from events.stream.consumer import Limits
 from tests.events.listening import Listener, connected, listening
 from tests.servers import wait_for
 

@@ -7,11 +7,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 
-from events import consumers, readers
-from events import tail as tail_module
-from events.consumers import EventStream, Limits
 from events.log import record
 from events.models import EventLog
+from events.stream import consumer as consumers
+from events.stream import reader as readers
+from events.stream import tail as tail_module
+from events.stream.consumer import EventStream, Limits
 from tests.events.listening import Listener, arecord, ids
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,7 +95,7 @@ def test_one_that_does_not_read_is_said_goodbye_in_time_and_told_where_to_go_on(
             await listener.closed()
         assert event.id == str(made[0])
         assert (goodbye.event, goodbye.json()) == ("stream-end", {"cursor": made[0], "reason": "limit"})
-        assert EventStream.places.taken == 0
+        assert EventStream.slots.taken == 0
 
     asyncio.run(run())
 
@@ -160,11 +161,11 @@ def test_what_is_pruned_under_a_long_read_is_reported(monkeypatch):
 def test_a_hang_up_frees_the_place_at_once():
     async def scenario(listener):
         await listener.next()
-        assert EventStream.places.taken == 1
+        assert EventStream.slots.taken == 1
         listener.hang_up()
         await listener.closed()
-        assert EventStream.places.taken == 0
-        assert not EventStream.places.taken_by
+        assert EventStream.slots.taken == 0
+        assert not EventStream.slots.taken_by
 
     listening(scenario)
 
@@ -175,7 +176,7 @@ def test_a_hang_up_before_the_answer_is_no_error():
             pass
 
     asyncio.run(run())
-    assert EventStream.places.taken == 0
+    assert EventStream.slots.taken == 0
 
 
 def test_a_stop_before_the_opening_names_no_cursor(monkeypatch):
@@ -230,11 +231,11 @@ def test_an_error_before_the_stream_is_a_problem_without_detail(monkeypatch):
     async def scenario(listener):
         assert (await listener.closed())["status"] == 500
 
-    logging.getLogger("events.consumers").disabled = True
+    logging.getLogger("events.stream.consumer").disabled = True
     try:
         listening(scenario)
     finally:
-        logging.getLogger("events.consumers").disabled = False
+        logging.getLogger("events.stream.consumer").disabled = False
 
 
 def test_a_database_that_does_not_answer_who_asks_is_tried_again_later():
@@ -255,7 +256,7 @@ def test_a_log_that_cannot_be_read_is_tried_again_later(monkeypatch):
     def fail():
         raise OperationalError("no database")
 
-    monkeypatch.setattr(tail_module, "commits", fail)
+    monkeypatch.setattr(tail_module, "watch_commits", fail)
     monkeypatch.setattr(consumers, "TAIL_SECONDS", 0.05)
 
     async def scenario(listener):

@@ -11,8 +11,8 @@ from django.db import connection
 from httpx_sse import EventSource
 
 from access.middleware import AsgiAccess
-from events.consumers import EventStream, Limits
 from events.log import record
+from events.stream.consumer import EventStream, Limits
 from tests.events.listening import connected
 from tests.servers import DEADLINE_SECONDS, wait_for
 
@@ -115,8 +115,8 @@ def test_any_cursor_header_and_query_is_answered_and_leaves_nothing_behind():
             assert told[0] == "stream-open", (query, headers, body)
             assert set(told[1:]) <= {"stream-reset", "a.b", "keep-alive"}, (query, headers, body)
             assert told.count("stream-reset") <= 1
-    assert EventStream.places.taken == 0
-    assert not EventStream.places.taken_by
+    assert EventStream.slots.taken == 0
+    assert not EventStream.slots.taken_by
 
 
 def test_a_real_server_answers_them_too(serve):

@@ -5,11 +5,11 @@ import pytest
 from channels.db import database_sync_to_async
 from django.db import OperationalError, transaction
 
-from events import tail as tail_module
 from events.log import record
 from events.models import EventLog
-from events.ring import EVERYTHING, About
-from events.tail import CursorLost, follow
+from events.stream import tail as tail_module
+from events.stream.ring import EVERYTHING, EventFilter
+from events.stream.tail import CursorLost, shared_tail
 from tests.events.listening import arecord
 from tests.servers import wait_for
 
@@ -40,8 +40,8 @@ def following(scenario):
     """Runs `scenario(tail)` in an event loop of its own."""
 
     async def run():
-        async with follow() as tail:
-            await tail.join(60)
+        async with shared_tail() as tail:
+            await tail.wait_for_position(60)
             return await scenario(tail)
 
     return asyncio.run(run())
@@ -117,7 +117,7 @@ def test_a_filtered_page_moves_the_cursor_past_what_it_leaves_out(monkeypatch):
     latest = record("a.b").id
 
     async def scenario(tail):
-        about = About(frozenset({"x"}))
+        about = EventFilter(frozenset({"x"}))
         assert await read(tail, first.id - 1, 3, about) == seen
         assert (await tail.after(seen[-1], about, MUCH)).cursor == latest
 
@@ -203,7 +203,7 @@ def test_what_is_pruned_in_the_middle_of_a_long_read_is_reported(left):
 
 def test_all_readers_of_a_loop_have_one_tail_and_it_ends_with_the_last():
     async def scenario(tail):
-        async with follow() as other:
+        async with shared_tail() as other:
             assert other is tail
         assert len(tails()) == 1
 
@@ -213,11 +213,11 @@ def test_all_readers_of_a_loop_have_one_tail_and_it_ends_with_the_last():
 
 def test_a_reader_after_the_last_one_gets_a_new_tail():
     async def run():
-        async with follow() as first:
-            await first.join(60)
+        async with shared_tail() as first:
+            await first.wait_for_position(60)
         row = await arecord("a.b")
-        async with follow() as second:
-            await second.join(60)
+        async with shared_tail() as second:
+            await second.wait_for_position(60)
             assert await second.locate(None) == row.id
 
     asyncio.run(run())
@@ -225,14 +225,14 @@ def test_a_reader_after_the_last_one_gets_a_new_tail():
 
 def test_an_error_of_the_database_is_logged_and_tried_again(monkeypatch, caplog):
     errors = iter([OperationalError("the first attempt"), OperationalError("the second attempt")])
-    commits = tail_module.commits
+    really_watch = tail_module.watch_commits
 
     def failing_at_first():
         for error in errors:
             raise error
-        return commits()
+        return really_watch()
 
-    monkeypatch.setattr(tail_module, "commits", failing_at_first)
+    monkeypatch.setattr(tail_module, "watch_commits", failing_at_first)
     monkeypatch.setattr(tail_module, "RETRY_SECONDS", 0.001)
 
     async def scenario(tail):
@@ -245,7 +245,7 @@ def test_an_error_of_the_database_is_logged_and_tried_again(monkeypatch, caplog)
 
 
 def test_an_error_in_the_middle_loses_and_repeats_nothing(monkeypatch):
-    entry = tail_module.entry
+    entry = tail_module.make_entry
     errors = iter([OperationalError("once")])
 
     def failing_once(row):
@@ -259,7 +259,7 @@ def test_an_error_in_the_middle_loses_and_repeats_nothing(monkeypatch):
         start = await tail.locate(None)
         first = (await arecord("a.b")).id
         assert await read(tail, start, 1) == [first]
-        monkeypatch.setattr(tail_module, "entry", failing_once)
+        monkeypatch.setattr(tail_module, "make_entry", failing_once)
         more = [(await arecord("a.b")).id for _ in range(3)]
         assert await read(tail, start, 4) == [first, *more]
 
@@ -270,11 +270,11 @@ def test_a_tail_that_cannot_begin_says_so_in_time(monkeypatch):
     def fail():
         raise OperationalError("no database")
 
-    monkeypatch.setattr(tail_module, "commits", fail)
+    monkeypatch.setattr(tail_module, "watch_commits", fail)
 
     async def run():
-        async with follow() as tail:
-            await tail.join(0.05)
+        async with shared_tail() as tail:
+            await tail.wait_for_position(0.05)
 
     with pytest.raises(TimeoutError):
         asyncio.run(run())

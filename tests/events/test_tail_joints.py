@@ -6,11 +6,11 @@ import threading
 import pytest
 from channels.db import database_sync_to_async
 
-from events import tail as tail_module
 from events.log import record
 from events.models import EventLogQuerySet
-from events.ring import EVERYTHING, About
-from events.tail import follow
+from events.stream import tail as tail_module
+from events.stream.ring import EVERYTHING, EventFilter
+from events.stream.tail import shared_tail
 from tests.events.listening import Listener, arecord
 from tests.events.listening import ids as ids_of
 from tests.events.test_tail import MUCH, following, ids, read
@@ -138,7 +138,7 @@ def test_a_filtered_reader_of_a_ring_that_wraps_misses_none_of_its_own(monkeypat
     async def scenario(tail):
         cursor = await tail.locate(None)
         made = await database_sync_to_async(mixed)()
-        assert await read(tail, cursor, 15, About(frozenset("x"))) == made[::2]
+        assert await read(tail, cursor, 15, EventFilter(frozenset("x"))) == made[::2]
 
     following(scenario)
 
@@ -156,14 +156,14 @@ def test_a_tail_that_ends_while_a_page_is_read_disturbs_nobody(monkeypatch):
     old = many(3)
 
     async def run():
-        async with follow() as tail:
-            await tail.join(DEADLINE_SECONDS)
+        async with shared_tail() as tail:
+            await tail.wait_for_position(DEADLINE_SECONDS)
             leaving = asyncio.create_task(tail.after(old[0] - 1, EVERYTHING, MUCH))
             await asyncio.to_thread(reading.wait)
             leaving.cancel()
         go_on.set()
-        async with follow() as tail:
-            await tail.join(DEADLINE_SECONDS)
+        async with shared_tail() as tail:
+            await tail.wait_for_position(DEADLINE_SECONDS)
             assert ids((await tail.after(old[0] - 1, EVERYTHING, MUCH)).body) == old
 
     asyncio.run(run())

@@ -47,23 +47,23 @@ def test_the_defaults_are_those_of_the_contract():
     ],
 )
 def test_a_duration_is_read_as_go_writes_it(text, seconds):
-    assert labels.duration(text) == timedelta(seconds=seconds)
+    assert labels.parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["", "5", "soon", "5 m", "5x", "1h-5m", "5m5", "m", "١s", "1e3s", "5M"])
 def test_what_is_no_duration_is_said_to_be_none(text):
     with pytest.raises(ValueError, match="is no duration: write it as 500ms, 30s, 15m, 1h30m or 2d"):
-        labels.duration(text)
+        labels.parse_duration(text)
 
 
 def test_a_negative_duration_is_said_to_be_negative():
     with pytest.raises(ValueError, match="is negative"):
-        labels.duration("-5m")
+        labels.parse_duration("-5m")
 
 
 def test_a_duration_beyond_reason_is_refused():
     with pytest.raises(ValueError, match="longer than a hundred years"):
-        labels.duration("9" * 300 + "d")
+        labels.parse_duration("9" * 300 + "d")
 
 
 @pytest.mark.parametrize("key", ["idle_timeout", "dispatch_timeout"])

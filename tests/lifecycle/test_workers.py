@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from lifecycle.models import Worker
-from lifecycle.workers import processes as procfs
+from lifecycle.workers import processes
 from lifecycle.workers.heartbeats import FORGET_SECONDS, OVERDUE_SECONDS, SILENT_SECONDS, LivenessWatch, ThisWorker
 from tests.lifecycle.fake_clock import FakeClock
 
@@ -31,7 +31,7 @@ def watch():
 
 
 def make_worker(clock, **values) -> uuid.UUID:
-    known = {"home": procfs.home(), "pid": os.getpid(), "pid_started": procfs.started(os.getpid())}
+    known = {"home": processes.home(), "pid": os.getpid(), "pid_started": processes.start_ticks(os.getpid())}
     return Worker.objects.create(kind="test", started=clock.now(), **known | values).id
 
 
@@ -51,7 +51,7 @@ def test_one_that_begins_while_it_is_looked_for_is_alive(watch, clock):
 
 def test_one_whose_process_is_gone_is_dead_at_once(watch, clock):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    id = make_worker(clock, pid=child.pid, pid_started=procfs.started(child.pid))
+    id = make_worker(clock, pid=child.pid, pid_started=processes.start_ticks(child.pid))
     assert watch.find_dead([id]) == set()
     child.communicate(b"\n")
     assert watch.find_dead([id]) == {id}
@@ -65,7 +65,7 @@ def test_one_whose_pid_was_given_to_another_is_dead_at_once(watch, clock):
 def test_one_that_proc_hides_is_alive_while_it_sends_heartbeats(watch, clock, monkeypatch, tmp_path):
     id = make_worker(clock)
     gone = make_worker(clock, pid=2**22 + 1)
-    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    monkeypatch.setattr(processes, "PROC", tmp_path)
     assert watch.find_dead([id, gone]) == {gone}
 
 
@@ -155,14 +155,14 @@ def test_one_that_was_forgotten_makes_itself_known_again(watch, worker):
 
 def test_a_process_is_known_by_its_start(clock, worker):
     found = Worker.objects.get()
-    assert (found.pid, found.pid_started) == (os.getpid(), procfs.started(os.getpid()))
+    assert (found.pid, found.pid_started) == (os.getpid(), processes.start_ticks(os.getpid()))
 
 
 def test_a_name_with_blanks_and_parentheses_hides_no_start_time():
     stat = f"7 (a ) S (b) S {' '.join(str(number) for number in range(4, 30))}"
-    assert procfs.start_time(stat) == "22"
+    assert processes.parse_start_ticks(stat) == "22"
 
 
 @pytest.mark.parametrize("state", ["Z", "X"])
 def test_a_zombie_does_not_live(state):
-    assert procfs.start_time(f"7 (a) {state} {'0 ' * 30}") is None
+    assert processes.parse_start_ticks(f"7 (a) {state} {'0 ' * 30}") is None

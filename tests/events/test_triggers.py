@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from events import append_only
+from events import triggers
 from events.log import record
 from events.models import EventLog, LogFloor
 from tests.servers import PROJECT
@@ -37,11 +37,11 @@ def execute(statement, *values):
 
 
 def refused(statement, *values):
-    with pytest.raises((DatabaseError, IntegrityError), match=append_only.SAYING):
+    with pytest.raises((DatabaseError, IntegrityError), match=triggers.REFUSAL):
         execute(statement, *values)
 
 
-def triggers():
+def trigger_names():
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT tgname FROM pg_trigger WHERE tgrelid = 'event_log'::regclass AND NOT tgisinternal")
@@ -124,27 +124,27 @@ def later_migration(transactional_db, settings, tmp_path, monkeypatch):
 
 
 def test_a_later_migration_leaves_the_log_append_only(later_migration):
-    before = triggers()
+    before = trigger_names()
     row = record("a.b", data={"kept": True})
     LogFloor.raise_to(row.id - 1)
     call_command("migrate", verbosity=0)
-    assert triggers() == before != set()
+    assert trigger_names() == before != set()
     refused("UPDATE event_log SET type = 'forged'")
     refused("DELETE FROM event_log")
     assert still_there(row)
 
 
 def test_a_migrate_puts_back_what_is_missing(transactional_db):
-    before = triggers()
-    append_only.remove()
-    assert triggers() == set()
+    before = trigger_names()
+    triggers.remove()
+    assert trigger_names() == set()
     call_command("migrate", verbosity=0)
-    assert triggers() == before
+    assert trigger_names() == before
 
 
 def test_the_log_can_go_and_come_back_by_migrations(transactional_db):
-    before = triggers()
+    before = trigger_names()
     call_command("migrate", "events", "zero", verbosity=0)
     call_command("migrate", verbosity=0)
-    assert triggers() == before
+    assert trigger_names() == before
     assert record("a.b").id

@@ -1,4 +1,4 @@
-"""The file that a local process holds locked as long as it runs."""
+"""The file that a local process keeps locked as long as it runs."""
 
 import contextlib
 import fcntl
@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from lifecycle.workers import processes as procfs
+from lifecycle.workers import processes
 
-#: A look holds the lock for a moment; a start tries this often, this far apart.
-TRIES = 50
-RETRY_SECONDS = 0.002
+#: Another process holds the lock for a moment when it looks at the file, so a start tries again.
+LOCK_TRIES = 50
+LOCK_RETRY_SECONDS = 0.002
 
 
 class RunFile:
-    """The locked file of one instance: a token made new at each start, then the `stat` of the process.
+    """The locked file of one instance. It holds a token that is new at each start, then the `stat` of the process.
 
-    Beside it are its output and its exit code.
+    Its output and its exit code are in files beside it.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -28,22 +28,26 @@ class RunFile:
         self._exit_code = folder / f"{name}.exit"
 
     def is_locked(self) -> bool:
-        with self._opened() as file:
+        """Return whether a process runs."""
+        with self._open() as file:
             return not _try_lock(file, fcntl.LOCK_SH)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[IO[bytes] | None]:
-        """The file, locked until it and every copy of it are closed; None: something runs."""
-        with self._opened() as file:
-            for _ in range(TRIES):  # another process may hold it for the moment of a look
+        """Lock the file, and provide it. It stays locked until it and every copy of it are closed.
+
+        Provide None if a process runs.
+        """
+        with self._open() as file:
+            for _ in range(LOCK_TRIES):
                 if _try_lock(file, fcntl.LOCK_EX):
                     yield file
                     return
-                time.sleep(RETRY_SECONDS)
+                time.sleep(LOCK_RETRY_SECONDS)
             yield None
 
     def begin(self, lock: IO[bytes]) -> str:
-        """A new incarnation, of which only its token is known yet."""
+        """Write the token of a new incarnation to the locked file, and return it."""
         token = str(uuid.uuid4())
         lock.truncate(0)
         lock.write(f"{token}\n".encode())
@@ -51,24 +55,28 @@ class RunFile:
         return token
 
     def incarnation(self) -> str:
+        """Return the token of the latest start. Empty: there was none."""
         return (self._lines() or [""])[0]
 
     def signal(self, number: int) -> bool:
-        """To the whole group. False: the file does not name the process yet, or the pid is someone else's by now."""
+        """Send a signal to the process and its whole group.
+
+        Return False if the file does not name the process yet, or the pid belongs to another process by now.
+        """
         stat = (self._lines()[1:] or [""])[0]
         pid = stat.split(" ")[0]
-        if not pid.isdigit() or procfs.started(int(pid)) not in (None, procfs.start_time(stat)):
+        if not pid.isdigit() or processes.start_ticks(int(pid)) not in (None, processes.parse_start_ticks(stat)):
             return False
         with contextlib.suppress(ProcessLookupError):
             os.killpg(int(pid), number)
         return True
 
     def keep_exit_code(self, token: str, code: int) -> None:
-        """As a shell says it: 128 and the signal, where a signal ended it."""
+        """Write the exit code of the incarnation `token`. If a signal ended it, that is 128 + n, as in a shell."""
         self._exit_code.write_text(f"{token} {code if code >= 0 else 128 - code}")
 
     def exit_code(self) -> int | None:
-        """Of the latest incarnation, where its parent lived to see it."""
+        """Return the exit code of the latest incarnation. None: its parent ended before it."""
         try:
             token, code = self._exit_code.read_text().split()
         except (FileNotFoundError, ValueError):
@@ -81,7 +89,7 @@ class RunFile:
         except FileNotFoundError:
             return []
 
-    def _opened(self) -> IO[bytes]:
+    def _open(self) -> IO[bytes]:
         return self.path.open("ab")
 
 

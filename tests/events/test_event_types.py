@@ -1,7 +1,7 @@
 import pytest
 
+from events.event_types import display_of, format_duration, sentence_of
 from events.models import EventLog
-from events.vocabulary import duration_ms, sentence, word
 
 
 def event(type, instance="", /, **data):
@@ -10,34 +10,34 @@ def event(type, instance="", /, **data):
 
 def test_a_start_reads_with_its_latency():
     started = event("container.lazy_started", "reviewer-default", instance="reviewer-default", latency_ms=287)
-    assert sentence(started) == "reviewer-default started in 287 ms"
+    assert sentence_of(started) == "reviewer-default started in 287 ms"
 
 
 def test_a_stop_reads_with_its_idle_time():
     stopped = event("container.lazy_stopped", "designer-default", idle_seconds=12 * 60 + 59)
-    assert sentence(stopped) == "designer-default stopped after 12 min idle"
+    assert sentence_of(stopped) == "designer-default stopped after 12 min idle"
 
 
 def test_a_failure_reads_with_its_reason():
     failed = event("container.lazy_start_failed", "broken-default", error="exited with code 1 before it was ready")
-    assert sentence(failed) == "broken-default failed to start: exited with code 1 before it was ready"
-    assert word("container.lazy_start_failed").failure
+    assert sentence_of(failed) == "broken-default failed to start: exited with code 1 before it was ready"
+    assert display_of("container.lazy_start_failed").is_failure
 
 
 def test_an_unknown_type_reads_as_its_own_name():
-    assert sentence(event("deploy.finished", "reviewer-default")) == "Deploy finished · reviewer-default"
-    assert sentence(event("disk_almost.full")) == "Disk almost full"
+    assert sentence_of(event("deploy.finished", "reviewer-default")) == "Deploy finished · reviewer-default"
+    assert sentence_of(event("disk_almost.full")) == "Disk almost full"
 
 
 @pytest.mark.parametrize("type", ["container.lazy_started", "container.lazy_stopped", "container.lazy_start_failed"])
 @pytest.mark.parametrize("data", [{}, {"latency_ms": "x", "idle_seconds": None, "error": 1}])
 def test_data_that_do_not_fit_the_sentence_still_read(type, data):
-    assert "reviewer-default" in sentence(EventLog(type=type, instance="reviewer-default", data=data))
+    assert "reviewer-default" in sentence_of(EventLog(type=type, instance="reviewer-default", data=data))
 
 
 @pytest.mark.parametrize("type", [".", "_", "...", "é", "x"])
 def test_every_type_has_a_title(type):
-    assert word(type).title
+    assert display_of(type).title
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_every_type_has_a_title(type):
     ],
 )
 def test_durations_are_rounded_down_to_what_one_says(seconds, text):
-    assert duration_ms(round(seconds * 1000)) == text
+    assert format_duration(round(seconds * 1000)) == text

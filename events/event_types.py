@@ -1,0 +1,104 @@
+"""How each event type is displayed: its title, its icon, and how an event reads as a sentence.
+
+A type that is not listed here needs no entry. Its title is made from its name, and its icon is a generic one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from events.models import EventLog
+
+
+@dataclass(frozen=True)
+class EventDisplay:
+    """How an event type is displayed."""
+
+    title: str
+    #: The name of an icon of the Agents page.
+    icon: str
+    #: Makes the part of the sentence after the instance's name, from the event's data.
+    predicate: Callable[[dict[str, Any]], str] | None = None
+    is_failure: bool = False
+
+
+DISPLAYS = {
+    "container.lazy_started": EventDisplay(
+        "Started", "play", lambda data: f"started in {format_duration(data['latency_ms'])}"
+    ),
+    "container.lazy_stopped": EventDisplay(
+        "Stopped", "moon", lambda data: f"stopped after {format_duration(data['idle_seconds'] * 1000)} idle"
+    ),
+    "container.lazy_start_failed": EventDisplay(
+        "Failed to start", "alert", lambda data: f"failed to start: {data['error']}", is_failure=True
+    ),
+}
+
+#: Why a start failed, in words. A cause that is not listed is displayed as it is.
+CAUSES = {
+    "engine_unreachable": "the engine could not be reached",
+    "missing": "the engine no longer has it",
+    "image_missing": "its image is missing",
+    "port_conflict": "its port is taken",
+    "start_rejected": "the engine refused to start it",
+    "exited": "it exited before it was ready",
+    "oom": "it ran out of memory",
+    "not_ready": "it was not ready in time",
+    "interrupted": "the start was interrupted",
+}
+
+#: The types whose events are all failures.
+FAILURE_TYPES = frozenset(type for type, display in DISPLAYS.items() if display.is_failure)
+
+
+def display_of(type: str) -> EventDisplay:
+    """Return how `type` is displayed. The title of an unlisted `deploy.finished` is "Deploy finished"."""
+    known = DISPLAYS.get(type)
+    if known:
+        return known
+    title = type.replace(".", " ").replace("_", " ").strip() or type
+    return EventDisplay(title[0].upper() + title[1:], "dot")
+
+
+def predicate_of(event: EventLog) -> str | None:
+    """Return the part of the sentence after the instance's name.
+
+    Return None if the type has none, or the event's data do not fit it.
+    """
+    predicate = display_of(event.type).predicate
+    try:
+        return predicate(event.data) if predicate and event.instance else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def sentence_of(event: EventLog) -> str:
+    """Return `reviewer-default started in 287 ms`; for an unlisted type, `Deploy finished · reviewer-default`."""
+    predicate = predicate_of(event)
+    if predicate is not None:
+        return f"{event.instance} {predicate}"
+    title = display_of(event.type).title
+    return f"{title} · {event.instance}" if event.instance else title
+
+
+def format_duration(milliseconds: int) -> str:
+    """Return a duration, rounded down, in at most two units.
+
+    Examples: `287 ms`, `4.2 s`, `45 s`, `12 min`, `1 h 5 min`, `3 d 4 h`.
+    CLDR, the Unicode data for languages, would write `4.2 sec` and `1 hr`, so no library is used.
+    """
+    if milliseconds < 1000:
+        return f"{int(milliseconds)} ms"
+    seconds, minutes, hours = milliseconds // 1000, milliseconds // 60_000, milliseconds // 3_600_000
+    if seconds < 60:
+        tenths = milliseconds // 100 % 10
+        return f"{seconds}.{tenths} s" if tenths else f"{seconds} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 24:
+        return _in_two_units(hours, "h", minutes % 60, "min")
+    return _in_two_units(hours // 24, "d", hours % 24, "h")
+
+
+def _in_two_units(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
