@@ -2,6 +2,6 @@ from django.apps import AppConfig
 
 
 class AccessConfig(AppConfig):
-    """Registers who is asking, what they may do, and the answers that refuse."""
+    """Identifies the user of a request, names the permissions, and answers with refusals."""
 
     name = "access"

@@ -1,4 +1,4 @@
-"""Middleware that finds out who is asking: for Django's views, and for applications in front of Django."""
+"""Middleware that identifies the user of a request: for Django's views, and for applications in front of Django."""
 
 from collections.abc import Awaitable, Callable
 from io import BytesIO
@@ -39,7 +39,7 @@ class AsgiAccess:
     """ASGI middleware for applications that run in front of Django. It checks the host as Django does.
 
     It adds two entries to the scope. `request` is Django's request, without a body. `has_perm` is an async function
-    that takes the name of a permission and returns the user (None if nobody is signed in) and whether the user has it.
+    that takes the name of a permission and returns the user (None: not signed in) and whether the user has it.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:

@@ -26,7 +26,7 @@ class ProblemResponse(JsonResponse):
 def refusal(user: Any, permitted: bool, permission: str) -> ProblemResponse | None:
     """Return the answer for a user without `permission`, or None if the user is `permitted`.
 
-    The answer is 401 if nobody is signed in, else 403.
+    The answer is 401 without a signed-in user, else 403.
     """
     if permitted:
         return None

@@ -1,4 +1,4 @@
-"""Who is asking: a person with a session, or a program with the bearer token.
+"""The user of a request: a person with a session, or a program with the bearer token.
 
 If a request has an `Authorization` header, that header alone decides. The other apps only call `user.has_perm(...)`.
 """

@@ -1,8 +1,8 @@
-"""The icons: the drawings of Lucide's of the same name (licence in icons.LICENSE), those used and no others."""
+"""The icons of the page: drawings of Lucide with the same names (its licence is in icons.LICENSE)."""
 
 from pathlib import Path
 
-#: In the page itself: one request less before the first picture.
+#: It is part of the page itself, which saves a request before the first picture.
 BRAND = (Path(__file__).parent / "static/agents_ui/dormouse.svg").read_text()
 
 ICONS = {

@@ -1,4 +1,4 @@
-"""The instances as people see them, and whether anybody is looking at the engine."""
+"""The instances as people see them, and whether the supervisor still asks the engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from django.utils.dateparse import parse_datetime
 from lifecycle.api import status
 from lifecycle.models import EngineStatus, Instance, State
 
-#: The supervisor looks every few seconds; when it has not for this long, it is not running.
-SIGHT_IS_OLD = timedelta(seconds=60)
+#: The supervisor writes the engine's status every few seconds. If that is this old, no supervisor runs.
+STALE_AFTER = timedelta(seconds=60)
 
 ICONS = {State.ASLEEP: "moon", State.STARTING: "loader", State.READY: "play", State.STOPPING: "loader"}
 
@@ -28,29 +28,32 @@ class Card:
 
     @property
     def icon(self) -> str:
+        """The name of the icon of its state."""
         return ICONS[State(self.instance.state)]
 
     @property
     def leases(self) -> list[datetime]:
-        """Since when each piece of work is in flight, oldest first."""
+        """The times when each piece of work in flight began, oldest first."""
         return sorted(lease.since for lease in self.instance.leases.all())
 
     @property
     def is_idle(self) -> bool:
+        """True if it is ready and has no work."""
         return self.instance.state == State.READY and not self.leases
 
     @property
     def sleeps_at(self) -> datetime | None:
-        """When it will be put to sleep if no work comes; None: not, as things are."""
+        """The time when it will be put to sleep if no work comes. None: no time is set for that."""
         return status.sleeps_at(self.instance, bool(self.leases))
 
     @property
     def is_due(self) -> bool:
+        """True if the time to put it to sleep has come."""
         return self.sleeps_at is not None and self.sleeps_at <= self.now
 
     @property
     def failure(self) -> dict[str, Any] | None:
-        """Its latest failed start, `at` as a datetime where it can be read."""
+        """Its latest failed start, with `at` as a datetime, or None if that cannot be read."""
         failure: dict[str, Any] | None = self.instance.failure
         if not failure:
             return None
@@ -61,37 +64,34 @@ class Card:
 
     @property
     def has_just_failed(self) -> bool:
-        """Whether that is what became of its latest run."""
+        """True if its latest run is the one that failed."""
         run = (self.instance.failure or {}).get("run")
         return self.instance.state == State.ASLEEP and run is not None and run == self.instance.run
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What is known of the engine: `error` from it, or else that nobody has looked since `asked`."""
+class EngineNotice:
+    """A notice about the engine: its error, or that no supervisor has asked it since `asked`."""
 
     engine: str
     error: str = ""
     answered: datetime | None = None
     asked: datetime | None = None
-    is_old: bool = False
-
-    @property
-    def is_clear(self) -> bool:
-        return not self.error and not self.is_old
+    is_stale: bool = False
 
 
 def cards() -> Sequence[Card]:
-    """What the engine has, and what it no longer has but is not done with."""
+    """Return the instances that the engine has, and those it does not have any more that are not asleep."""
     worth_showing = Q(present=True) | ~Q(state=State.ASLEEP) | ~Q(label_error="")
     now = timezone.now()
     return [Card(instance, now) for instance in Instance.objects.filter(worth_showing).prefetch_related("leases")]
 
 
-def sight() -> Sight:
+def engine_notice() -> EngineNotice:
+    """Return what is known of the engine that the settings name."""
     engine = settings.DORMOUSE_ENGINE
-    seen = EngineStatus.objects.filter(engine=engine).first()
-    if seen is None:
-        return Sight(engine, is_old=True)
-    is_old = timezone.now() - seen.asked > SIGHT_IS_OLD
-    return Sight(engine, seen.error, seen.answered, seen.asked, is_old)
+    latest = EngineStatus.objects.filter(engine=engine).first()
+    if latest is None:
+        return EngineNotice(engine, is_stale=True)
+    is_stale = timezone.now() - latest.asked > STALE_AFTER
+    return EngineNotice(engine, latest.error, latest.answered, latest.asked, is_stale)

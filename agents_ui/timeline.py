@@ -1,4 +1,4 @@
-"""The activity timeline: which events a reader asked for, and how each appears as a row."""
+"""The activity timeline: which events a reader asked for, and how each of them is displayed as a row."""
 
 import json
 from collections.abc import Sequence
@@ -16,30 +16,33 @@ from events.log import replace_unstorable
 from events.models import EventLog, EventLogQuerySet, LogFloor
 
 PAGE_ROWS = 50
-ACTIVITY_ROWS = 100
+MAX_NEW_ROWS = 100
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What the reader wants to see: nothing chosen means everything."""
+    """The reader's choice of events. An empty part does not filter."""
 
     instances: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     failures: bool = False
 
     @classmethod
-    def of(cls, query: QueryDict) -> Self:
-        def chosen(name: str) -> tuple[str, ...]:
+    def from_query(cls, query: QueryDict) -> Self:
+        """Return the filter that the query of an address names."""
+
+        def values(name: str) -> tuple[str, ...]:
             return tuple(dict.fromkeys(replace_unstorable(value) for value in query.getlist(name) if value))
 
-        return cls(chosen("instance"), chosen("type"), bool(query.get("failures")))
+        return cls(values("instance"), values("type"), bool(query.get("failures")))
 
     def events(self) -> EventLogQuerySet:
+        """Return the events that match."""
         found = EventLog.objects.matching(self.instances, self.types)
         return found.filter(type__in=event_types.FAILURE_TYPES) if self.failures else found
 
     def query(self, **more: Any) -> str:
-        """As the query of an address, `?` and all; empty when there is nothing to say."""
+        """Return the filter as the query of an address, with `?`; or an empty text if nothing is chosen."""
         pairs = [("instance", name) for name in self.instances] + [("type", type) for type in self.types]
         pairs += [("failures", "1")] * self.failures + [(name, str(value)) for name, value in more.items()]
         return "?" + urlencode(pairs) if pairs else ""
@@ -56,35 +59,43 @@ class Row:
 
     @property
     def display(self) -> event_types.EventDisplay:
+        """The title and icon of its type."""
         return event_types.display_of(self.event.type)
 
     @property
-    def rest(self) -> str | None:
+    def predicate(self) -> str | None:
+        """The part of its sentence after the instance's name. None: its type has none."""
         return event_types.predicate_of(self.event)
 
     @property
     def sentence(self) -> str:
+        """The event as a sentence."""
         return event_types.sentence_of(self.event)
 
     @property
     def cause(self) -> str:
+        """The cause of a failure, in words."""
         cause = self.event.data.get("cause")
         return event_types.CAUSES.get(str(cause), str(cause)) if cause else ""
 
     @property
     def error(self) -> str:
+        """The error of a failure."""
         return str(self.event.data.get("error") or "none was given")
 
     @property
     def output(self) -> str:
+        """The last lines of output that were kept with a failure."""
         return str(self.event.data.get("log_tail") or "")
 
     @property
     def json(self) -> str:
+        """The data as indented JSON."""
         return json.dumps(self.event.data, indent=2, ensure_ascii=False)
 
     @property
     def day(self) -> date:
+        """The day on which it happened, in the reader's time zone."""
         return timezone.localdate(self.event.at)
 
 
@@ -98,44 +109,47 @@ class Day:
 
 @dataclass(frozen=True)
 class Activity:
-    """Some events, newest first; `cursor` says up to which one the log was read, `more` whether some were left."""
+    """Some events, newest first."""
 
     rows: Sequence[Row]
+    #: Up to which event the log was read.
     cursor: int
+    #: Whether more events match.
     more: bool
-    #: Whether events were here once that are not kept any more: before these rows, or between them and a cursor.
+    #: Whether events are missing that were kept once: below these rows, or between them and the reader's cursor.
     pruned: bool
 
     @property
     def days(self) -> list[Day]:
+        """The rows, grouped by day."""
         return [Day(day, list(rows)) for day, rows in groupby(self.rows, key=lambda row: row.day)]
 
 
-def latest(chosen: Filter) -> Activity:
-    """The newest page. The end of the log is read first: what comes later is found from that cursor."""
+def newest(chosen: Filter) -> Activity:
+    """Return the newest page. The end of the log is read first, so that later events are found after that cursor."""
     _, cursor = EventLog.objects.bounds()
-    return _newest(chosen.events().before(cursor + 1), cursor)
+    return _page(chosen.events().before(cursor + 1), cursor)
 
 
-def older(chosen: Filter, before: int) -> Activity:
-    """The page below the event `before`."""
-    return _newest(chosen.events().before(before), before)
+def older_than(chosen: Filter, before: int) -> Activity:
+    """Return the page below the event `before`."""
+    return _page(chosen.events().before(before), before)
 
 
-def _newest(found: EventLogQuerySet, cursor: int) -> Activity:
+def newer_than(chosen: Filter, after: int) -> Activity:
+    """Return the first events after the cursor `after`. If there are more, the reader asks again and misses none.
+
+    `pruned` is set if events after the cursor were pruned, or the cursor is in the future of this log.
+    """
+    _, end = EventLog.objects.bounds()
+    events = list(chosen.events().after(after).filter(id__lte=end)[: MAX_NEW_ROWS + 1])
+    more = len(events) > MAX_NEW_ROWS
+    events = events[:MAX_NEW_ROWS]
+    pruned = not LogFloor.now() <= after <= end  # read last, because a prune meanwhile may have removed rows above
+    return Activity([Row(event) for event in reversed(events)], events[-1].id if more else end, more, pruned)
+
+
+def _page(found: EventLogQuerySet, cursor: int) -> Activity:
     events = list(found[: PAGE_ROWS + 1])
     more = len(events) > PAGE_ROWS
     return Activity([Row(event) for event in events[:PAGE_ROWS]], cursor, more, not more and LogFloor.now() > 0)
-
-
-def news(chosen: Filter, after: int) -> Activity:
-    """The first events after the cursor `after`, so that nobody who comes back for more misses one.
-
-    Pruned: what was between is gone, or the log is another (`after` is in its future).
-    """
-    _, end = EventLog.objects.bounds()
-    events = list(chosen.events().after(after).filter(id__lte=end)[: ACTIVITY_ROWS + 1])
-    more = len(events) > ACTIVITY_ROWS
-    events = events[:ACTIVITY_ROWS]
-    pruned = not LogFloor.now() <= after <= end  # read last: what it has overtaken may be missing above
-    return Activity([Row(event) for event in reversed(events)], events[-1].id if more else end, more, pruned)

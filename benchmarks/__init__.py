@@ -1,1 +1,1 @@
-"""What `make bench` measures. None of it is a test: no number fails anything."""
+"""The benchmarks that `make bench` runs. They are no tests: no figure makes anything fail."""

@@ -1,4 +1,4 @@
-"""`make bench`: measures, prints the tables, and after a whole run writes them to docs/benchmarks.md."""
+"""Measure, print the tables, and after a whole run write them to docs/benchmarks.md."""
 
 import argparse
 import importlib
@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.report import Section, machine
+from benchmarks.report import Section, describe_machine
 from tests.servers import PROJECT
 
 SECTIONS = ["stream", "across", "stalled", "appends", "rows", "cold-start", "page"]
@@ -15,11 +15,11 @@ PAGE = PROJECT / "docs" / "benchmarks.md"
 HEAD = """\
 # Benchmarks
 
-Made by `make bench`, in one run on one machine, everything side by side; the ratios and the counts hold elsewhere, the
-absolute figures move with the machine. None of it is a test."""
+Made by `make bench`, in one run on one machine, with everything side by side. The ratios and the counts hold on other
+machines; the absolute figures do not. No figure is a test."""
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="SECTION,...", help=f"of: {', '.join(SECTIONS)}")
     parser.add_argument("--quick", action="store_true", help="few readers, rows and repetitions: under two minutes")
@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
 
 def measure(name: str, quick: bool) -> Section:
     began = time.monotonic()
-    module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
+    module = importlib.import_module(f"benchmarks.sections.{name.replace('-', '_')}")
     with tempfile.TemporaryDirectory(prefix="dormouse-bench-") as folder:
         section: Section = module.run(Path(folder), quick)
     print(f"\n{section}\n\n({name}: {time.monotonic() - began:.0f} s)", flush=True)
@@ -41,10 +41,10 @@ def measure(name: str, quick: bool) -> Section:
 
 
 def main() -> None:
-    asked = arguments()
+    asked = parse_arguments()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand sockets, and as many database connections
-    described = machine()
+    described = describe_machine()
     print(described)
     sections = [measure(name, asked.quick) for name in asked.sections]
     if asked.quick or asked.only:

@@ -1,4 +1,4 @@
-"""Databases to measure on, beside the SQLite files that sections make for themselves."""
+"""A PostgreSQL to measure on. SQLite files are made by the sections themselves."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from tests.postgres.cluster import Cluster, programs
 
 @contextmanager
 def postgresql() -> Iterator[Cluster | None]:
-    """A cluster of its own, whose database `postgres` is empty; None where PostgreSQL is not installed."""
+    """Start a cluster with an empty database `postgres`, and remove it at the end. None: it is not installed."""
     if not programs():
         yield None
         return

@@ -1,4 +1,4 @@
-"""Tables of numbers, as Markdown that is also fit for a terminal."""
+"""Tables of numbers, as Markdown that can also be read in a terminal."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ PACKAGES = ("Django", "channels", "daphne", "django-eventstream", "docker")
 
 @dataclass(frozen=True)
 class Table:
-    """`head` names the columns; a row is what is measured, then a cell a column."""
+    """A table. `head` names the columns. A row holds what is measured, then one cell for each column."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """One subject: what is compared and how, in a sentence or two, then what came out."""
+    """One subject: what is compared and how, then the results."""
 
     title: str
     about: str
@@ -48,7 +48,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """The nearest rank; NaN where there is no value."""
+    """Return the value of the nearest rank, or NaN if there are no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else float("nan")
 
@@ -59,7 +59,7 @@ def median(values: Iterable[float]) -> float:
 
 
 def number(value: float) -> str:
-    """Three significant digits, as people write them."""
+    """Return `value` with three significant digits, as people write it."""
     if value != value:
         return "-"
     if abs(value) >= 100 or value == int(value):
@@ -71,8 +71,8 @@ def ratio(value: float, to: float) -> str:
     return f"{number(value / to)}x" if to else "-"
 
 
-def machine() -> str:
-    """What it was measured on."""
+def describe_machine() -> str:
+    """Return the time, the machine and the versions of a measurement."""
     cpu = next((line.split(":")[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown")
     memory = int(_lines("/proc/meminfo")[0].split()[1]) / 1024**2
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)

@@ -1,4 +1,4 @@
-"""The web process: /events in front of Django's own handler, and the embedded supervisor beside them."""
+"""The web process: /events in front of Django's own handler, and the embedded supervisor in a thread."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from django.urls import path, re_path
 logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django = get_asgi_application()  # sets Django up: the imports below need it
+django = get_asgi_application()  # sets Django up, which the imports below need
 
 from access.middleware import AsgiAccess  # noqa: E402
 from config.daphne import Backpressure, CloseBrokenAnswers  # noqa: E402
@@ -26,22 +26,29 @@ routes: list[Any] = [
 ]
 
 
-async def refuse(scope: Any, receive: Any, send: Any) -> None:
-    """Nothing here speaks WebSocket; said without a traceback, for any stranger may ask."""
+async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
+    """Refuse a WebSocket without a traceback, because any client may ask for one."""
     await send({"type": "websocket.close"})
 
 
-application = ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse})
+application = ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse_websocket})
 
 
 def allow_open_files(wanted: int) -> None:
-    """A stream is a socket, and a shell allows 1024 of them where the system would allow more."""
+    """Raise this process's limit of open files to `wanted`, or to what the system allows.
+
+    Each stream is a socket, and most shells set the limit to 1024.
+    """
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     if allowed != resource.RLIM_INFINITY and allowed < possible:
         resource.setrlimit(resource.RLIMIT_NOFILE, (possible, most))
     if possible < wanted:
-        logger.warning("Only %d files may be open, of which DORMOUSE_MAX_STREAMS may need %d: ulimit -n", most, wanted)
+        logger.warning(
+            "This process may open %d files, but DORMOUSE_MAX_STREAMS may need %d. Raise the limit: ulimit -n",
+            most,
+            wanted,
+        )
 
 
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)

@@ -1,4 +1,4 @@
-"""GET /healthz: whether this process can answer at all."""
+"""`GET /healthz`: whether this process can answer at all."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 
 class HealthMiddleware:
-    """Before all others: who asks comes from inside, past the proxy, by any address and without TLS or a login."""
+    """Django middleware that must be first: health checks arrive without TLS, without a login and with any Host."""
 
     async_capable = True
     sync_capable = False
@@ -19,13 +19,14 @@ class HealthMiddleware:
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> Any:
+        """Answer a health check; pass every other request on."""
         if request.path != "/healthz":
             return await self.get_response(request)
         return await sync_to_async(healthz)(request)
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while the database answers, else 503; no detail, for it needs no login."""
+    """Answer 200 while the database answers, else 503. There is no detail, because this needs no login."""
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     try:

@@ -1,4 +1,4 @@
-"""Settings, read from the environment. README.md has the table of them."""
+"""Django's settings, read from the environment. README.md has a table of them."""
 
 import os
 import secrets
@@ -9,6 +9,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv
 
+import config
 from access.secret_files import UnsafeSecretFile, read_or_create_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -43,6 +44,7 @@ def secret_key() -> str:
 
 SECRET_KEY = secret_key()
 
+DORMOUSE_VERSION = config.__version__
 DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
 DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
 DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
@@ -59,12 +61,13 @@ for name, value, choices in (
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of: {', '.join(choices)}")
 
 
-#: A server that is gone without a word is noticed within a minute, not after the operating system's quarter of an hour.
+#: A server that disappears without closing its connections is noticed within a minute. With the operating system's
+#: defaults that takes a quarter of an hour.
 POSTGRESQL_GONE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 30_000}
 
 
 def database(url: str) -> dict[str, Any]:
-    """Django's description of the database at `url`, with what the log needs of it."""
+    """Return Django's settings for the database at `url`, with the options that the event log needs."""
     found: dict[str, Any] = env.dj_db_url("DATABASE_URL", url)
     if found["ENGINE"] == "django.db.backends.sqlite3":
         path = BASE_DIR / found["NAME"]
@@ -77,11 +80,11 @@ def database(url: str) -> dict[str, Any]:
                 "timeout": 20,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
             },
-            # Tests use other threads, processes and servers too: a file, never memory.
+            # A file, because tests also use other threads, processes and servers, which see no database in memory.
             "TEST": {"NAME": path.with_name(f"test-{os.getpid()}.sqlite3")},
         }
     elif found["ENGINE"] == "django.db.backends.postgresql":
-        # As long as SQLite's timeout: writers of the log take turns, and none waits for ever.
+        # As long as SQLite's timeout. Writers of the log take turns, and none of them may wait for ever.
         found["OPTIONS"] = {"options": "-c lock_timeout=20s", **POSTGRESQL_GONE} | found.get("OPTIONS", {})
     return found
 
@@ -105,7 +108,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 
-# Each can run asynchronously. One that could not would cost every dispatch a thread while the agent works.
+# Each of these can run asynchronously. One that cannot would cost each dispatch a thread while the agent works.
 MIDDLEWARE = [
     "config.healthz.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -171,7 +174,8 @@ CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
-# Both would bind the whole domain and every other service on it, which is not Dormouse's to decide.
+# W005 and W021 ask for HSTS with subdomains and preload. That binds every other service on the domain, so it is not for
+# Dormouse to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 EVENTSTREAM_STORAGE_CLASS = "events.eventstream.EventLogStorage"
@@ -183,7 +187,7 @@ LOGGING = {
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    # Every request of the probe and of dispatch would be a line of its own; and how daphne listens is no news.
+    # httpx would log a line for each probe and each dispatch, and daphne how it listens.
     "loggers": {
         "httpx": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},

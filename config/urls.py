@@ -1,4 +1,4 @@
-"""Every path but /events, which config.asgi routes before Django is asked."""
+"""Every path except /events, which config.asgi routes before it calls Django."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
@@ -13,5 +13,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
-    path("favicon.ico", RedirectView.as_view(url=static("agents_ui/dormouse.svg"))),  # asked for by the admin's pages
+    path("favicon.ico", RedirectView.as_view(url=static("agents_ui/dormouse.svg"))),  # the admin's pages ask for it
 ]

@@ -12,7 +12,7 @@ from events.models import EventLog
 
 @dataclass(frozen=True)
 class EventDisplay:
-    """How an event type is displayed."""
+    """The title, the icon and the sentence of an event type."""
 
     title: str
     #: The name of an icon of the Agents page.

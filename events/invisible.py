@@ -1,4 +1,4 @@
-"""Invisible characters in text from containers: they could hide a part of it, or change the order in which it reads."""
+"""Invisible characters in text from containers: they could hide some text, or change the order in which it reads."""
 
 import re
 

@@ -10,7 +10,7 @@ from lifecycle.signals import lazy_start_failed, lazy_started, lazy_stopped
 
 
 def record_signal(signal: Signal, type: str) -> None:
-    """From now on, record an event of `type` whenever `signal` is sent."""
+    """Record an event of `type` whenever `signal` is sent from now on."""
 
     def receiver(sender: object, signal: Signal, instance: str, at: datetime, **data: Any) -> None:
         record(type, instance=instance, data={"instance": instance} | data, at=at)

@@ -176,6 +176,6 @@ class AgentTooSlow(LifecycleError):
 
 
 class ClaimLost(LifecycleError):
-    """Another worker has taken this transition over, and reports what became of it."""
+    """Another worker has taken this transition over, and reports the outcome."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE

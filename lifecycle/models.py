@@ -14,7 +14,7 @@ from django.db.models import F
 
 
 class State(models.TextChoices):
-    """What an instance is doing, according to the last transition that Dormouse committed."""
+    """The state of an instance, according to the last transition that Dormouse committed."""
 
     ASLEEP = "asleep", "asleep"
     STARTING = "starting", "starting"

@@ -16,7 +16,7 @@ MAX_WAIT_SECONDS = 1.0
 
 
 class CommitWatch(Protocol):
-    """What the tail waits for between two reads of the log. One thread uses it; any thread may set `stopped`."""
+    """Waits for commits, between two reads of the log by the tail. One thread uses it; any thread may set `stopped`."""
 
     def wait(self, stopped: threading.Event) -> None:
         """Return soon after a commit that came after the last return, or after this object was made.

@@ -15,7 +15,7 @@ CHUNK_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What one connection may cost, and its times."""
+    """The limits and the times of one connection."""
 
     #: What the client is told to wait before it reconnects.
     retry_ms: int = 2000
@@ -83,7 +83,7 @@ class Reader:
             await self._reset(lost)
 
     async def _reset(self, lost: CursorLost) -> None:
-        """Tell the reader that it cannot continue at its cursor, and where it continues."""
+        """Tell the reader that it cannot continue at its cursor, and at which cursor it continues."""
         data = {"requested": lost.requested, "oldest": lost.oldest, "latest": lost.latest}
         await self._write(encode_own("stream-reset", lost.cursor, **data), lost.cursor)
 

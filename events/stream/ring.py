@@ -17,7 +17,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events a reader wants to see. An empty set does not filter."""
+    """The events that a reader wants to see. An empty set does not filter."""
 
     instances: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()

@@ -39,7 +39,7 @@ class CursorLost(Exception):
         self.requested = requested
         #: The id of the oldest event kept (0: none is kept), and of the latest there ever was.
         self.oldest, self.latest = oldest, latest
-        #: Where the reader continues.
+        #: The cursor at which the reader continues.
         self.cursor = cursor
 
 
@@ -78,7 +78,7 @@ class Tail:
     async def after(self, cursor: int, event_filter: EventFilter, max_bytes: int) -> Chunk:
         """Return what follows `cursor`: at least one event if there is one, then more up to `max_bytes`.
 
-        Raises CursorLost if some of it was pruned, and DatabaseError.
+        Raises CursorLost if events after it were pruned, and DatabaseError.
         """
         if cursor >= self.ring.start:
             return self.ring.take(cursor, event_filter, max_bytes)

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from tempfile import SpooledTemporaryFile
 
+from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.utils import timezone
@@ -28,13 +29,13 @@ ANSWER_POLICY = "default-src 'none'; sandbox"
 
 @require_safe
 def instances(request: HttpRequest) -> HttpResponse:
-    """Answer `GET /api/instances`: every instance, and the last look at the engine."""
+    """Answer `GET /api/instances`: Dormouse's version, the last look at each engine, and every instance."""
     refused = refusal(request.user, request.user.has_perm(VIEW_EVENTS), VIEW_EVENTS)
     if refused:
         return refused
     engines = EngineStatus.objects.values("engine", "asked", "answered", "error")
     described = status.describe(Instance.objects.all(), timezone.now())
-    return JsonResponse({"engines": list(engines), "instances": described})
+    return JsonResponse({"version": settings.DORMOUSE_VERSION, "engines": list(engines), "instances": described})
 
 
 @require_safe

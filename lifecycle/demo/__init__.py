@@ -1,1 +1,1 @@
-"""The demo: a small HTTP agent of the project's own, and the agents file that runs it."""
+"""The demo: a small HTTP agent of our own, and the files that run three of them."""

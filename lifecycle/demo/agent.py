@@ -1,6 +1,6 @@
-"""A small HTTP agent: takes a while to boot, fails to now and then, and answers what is dispatched to it.
+"""A small HTTP agent that takes a while to boot, sometimes fails to, and answers what is dispatched to it.
 
-python agent.py --port 9001 --boot-ms 300 --fails-every 2 --starts-file starts
+Usage: python agent.py --port 9001 --boot-ms 300 --fails-every 2 --starts-file starts
 """
 
 import argparse
@@ -12,14 +12,16 @@ from pathlib import Path
 
 
 class Agent(BaseHTTPRequestHandler):
-    """Answers GET at once, for the probe, and POST after a little work."""
+    """Answers GET at once, which the probe sends, and POST after a little work."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        """Answer the readiness probe."""
         self._answer(b"ready\n")
 
     def do_POST(self) -> None:
+        """Work for a moment, then answer."""
         work = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         time.sleep(random.uniform(0.1, 0.6))  # noqa: S311  # no secret
         self._answer(b"done: " + work + b"\n")
@@ -32,14 +34,15 @@ class Agent(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def count(file: Path) -> int:
-    """How often it has been started by now."""
+def count_start(file: Path) -> int:
+    """Count this start in the file, and return how many there have been."""
     starts = int(file.read_text()) + 1 if file.exists() else 1
     file.write_text(str(starts))
     return starts
 
 
 def main() -> None:
+    """Boot, and serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--boot-ms", type=int, default=300, help="how long it takes to boot (default %(default)s)")
@@ -48,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"booting, to listen on port {options.port}", flush=True)
     time.sleep(options.boot_ms / 1000)
-    if options.fails_every and (count(options.starts_file) - 1) % options.fails_every == 0:
+    if options.fails_every and (count_start(options.starts_file) - 1) % options.fails_every == 0:
         sys.exit("could not load the model: checkpoint is truncated")
     ThreadingHTTPServer(("127.0.0.1", options.port), Agent).serve_forever()
 

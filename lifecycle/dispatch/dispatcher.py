@@ -29,7 +29,7 @@ ANSWER_HEADERS = (
 
 @dataclass(frozen=True)
 class Work:
-    """What is dispatched: a body that is read while it is forwarded, its content type, and its length if known."""
+    """A piece of work: a body that is read while it is forwarded, its content type, and its length if known."""
 
     body: AsyncIterator[bytes]
     content_type: str

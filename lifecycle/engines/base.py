@@ -63,7 +63,7 @@ class Engine(ABC):
 
     @abstractmethod
     def inspect(self, name: str) -> Inspection:
-        """Return what is true of the instance now. While a start of it hangs, this waits.
+        """Return what is true of the instance now. While its start hangs, this waits.
 
         Raises Missing if there is no such instance, or it did not opt in.
         """

@@ -34,7 +34,7 @@ class RunFile:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[IO[bytes] | None]:
-        """Lock the file, and provide it. It stays locked until it and every copy of it are closed.
+        """Lock the file, and provide it. It stays locked until every copy of the descriptor is closed.
 
         Provide None if a process runs.
         """

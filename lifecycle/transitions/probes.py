@@ -64,7 +64,7 @@ def _was_closed_without_answer(error: httpx.HTTPError) -> bool:
 
 
 async def _get_status(target: str) -> int:
-    """Return the status of one answer. The deadline is for all of it, because an agent may send byte by byte."""
+    """Return the status of one answer. The deadline is for the whole request: an agent may send byte by byte."""
     async with (
         asyncio.timeout(ATTEMPT_SECONDS),
         agent_client() as client,

@@ -30,7 +30,7 @@ class Waking:
     def wake(self, name: str) -> None:
         """Return when the instance was ready. It may have changed since, so the caller takes a lease or wakes again.
 
-        If another worker is starting it, wait for that run and raise what became of it.
+        If another worker is starting it, wait for that run, and raise its error if it fails.
 
         Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
         """

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from agents_ui.timeline import ACTIVITY_ROWS
+from agents_ui.timeline import MAX_NEW_ROWS
 from events.log import record
 from events.models import EventLog
 
@@ -30,7 +30,7 @@ def test_the_headers_say_how_far_the_log_was_read(signed_in: Client):
 
 
 def test_a_hundred_at_a_time_and_none_is_missed(signed_in: Client, rows: Rows):
-    for _ in range(ACTIVITY_ROWS * 2 + 1):
+    for _ in range(MAX_NEW_ROWS * 2 + 1):
         record("a.b")
     seen: list[int] = []
     cursor, more = "0", "true"
@@ -42,7 +42,7 @@ def test_a_hundred_at_a_time_and_none_is_missed(signed_in: Client, rows: Rows):
 
 
 def test_a_full_page_with_nothing_after_it_has_no_more(signed_in: Client):
-    for _ in range(ACTIVITY_ROWS):
+    for _ in range(MAX_NEW_ROWS):
         record("a.b")
     assert signed_in.get("/agents/activity?after=0")["Dormouse-More"] == "false"
 

@@ -37,7 +37,7 @@ def test_static_files_are_compressed_whole(name: str):
     assert unpacked(f"/static/agents_ui/{name}") == (OURS / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["agents.js", "stream.js", "instances.js", "reader.js", "turns.js"])
+@pytest.mark.parametrize("name", ["agents.js", "stream.js", "instances.js", "reader.js", "leader.js"])
 def test_our_scripts_go_without_their_comments(name: str):
     source = (OURS / name).read_bytes()
     assert unpacked(f"/static/agents_ui/{name}") == rjsmin.jsmin(source)

@@ -115,16 +115,17 @@ def test_an_engine_that_does_not_answer_is_said_with_its_error(signed_in: Client
     assertContains(page, "no such socket &lt;here&gt;")
 
 
-def test_nobody_ever_looked(signed_in: Client):
+def test_a_supervisor_that_has_never_asked_is_reported(signed_in: Client):
     page = signed_in.get(ADDRESS)
-    assertContains(page, "Nobody has looked at the process engine yet.")
-    assertContains(page, "Is the supervisor running?")
+    assertContains(page, "No supervisor has asked the process engine yet.")
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(61, True), (50, False)])
-def test_nobody_has_looked_for_a_minute(signed_in: Client, now: datetime, seconds: int, said: bool):
+def test_a_supervisor_that_is_silent_for_a_minute_is_reported(
+    signed_in: Client, now: datetime, seconds: int, said: bool
+):
     EngineStatus.objects.update(asked=now - timedelta(seconds=seconds))
-    assert ("Is the supervisor running?" in signed_in.get(ADDRESS).content.decode()) is said
+    assert ("No supervisor has asked" in signed_in.get(ADDRESS).content.decode()) is said
 
 
 def test_the_fragment_is_not_sent_again_until_it_changes(signed_in: Client, now: datetime):

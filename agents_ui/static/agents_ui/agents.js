@@ -1,10 +1,10 @@
-// The Agents page, live. The stream is only a hint that the log has grown: the rows come from the server, after the cursor.
-import { announce, ask, check, follow, held, pause, say } from "./stream.js";
+// The Agents page, live. The stream only tells that the log has grown; the page then fetches rendered rows after its cursor.
+import { announce, ask, check, follow, held, pause, showState } from "./stream.js";
 
 const REFRESH_SECONDS = 10;
-const MOST_ROWS = 500;
-const MOST_HELD = 100;
-const CROWD_ROWS = 10;
+const MAX_ROWS = 500;
+const MAX_HELD = 100;
+const BULK_ROWS = 10;
 
 const timeline = document.getElementById("timeline");
 const feed = document.getElementById("feed");
@@ -12,17 +12,17 @@ const button = document.getElementById("show");
 const pauseButton = document.getElementById("pause");
 const icon = document.querySelector("link[rel=icon]");
 const parsed = (html) => new DOMParser().parseFromString(html, "text/html");
-const plain = { title: document.title, icon: icon.href };
+const original = { title: document.title, icon: icon.href };
 
 let cursor = Number(timeline.dataset.cursor);
-let isOver = false;
-let failures = 0; // that nobody has seen, in a hidden tab
+let isFinished = false;
+let failures = 0; // failures that came while the tab was hidden
 
-let fragments = []; // oldest first; none beyond MOST_HELD
-let isTorn = false; // what is held would not fill the gap: the list must be drawn anew
+let fragments = []; // the held rows, oldest first; empty above MAX_HELD
+let mustRedraw = false; // the held rows would leave a gap, so the list must be fetched again
 
-// Whether somebody reads in the list, so that nothing there may move.
-function isRead() {
+// Returns whether the reader is in the list, so that nothing there may move.
+function isReading() {
   const selection = getSelection();
   return (
     held.paused ||
@@ -30,48 +30,48 @@ function isRead() {
     feed.getBoundingClientRect().top < 0 ||
     timeline.contains(document.activeElement) ||
     document.activeElement === button ||
-    (matchMedia("(hover)").matches && feed.matches(":hover")) || // a finger hovers until the next tap
+    (matchMedia("(hover)").matches && feed.matches(":hover")) || // on a touch screen an element stays hovered until the next tap
     (!selection.isCollapsed && selection.containsNode(timeline, true))
   );
 }
 
-function take(days, count) {
-  fragments = isTorn ? [] : [...fragments, days];
+function hold(days, count) {
+  fragments = mustRedraw ? [] : [...fragments, days];
   held.rows += count;
-  showIfUnread();
-  if (held.rows > MOST_HELD) tear();
+  showUnlessReading();
+  if (held.rows > MAX_HELD) dropHeld();
 }
 
-function tear() {
+function dropHeld() {
   fragments = [];
-  isTorn = true;
+  mustRedraw = true;
 }
 
-function showIfUnread() {
-  if ((held.rows || isTorn) && !isRead()) show();
-  button.hidden = !held.rows && !isTorn;
+function showUnlessReading() {
+  if ((held.rows || mustRedraw) && !isReading()) show();
+  button.hidden = !held.rows && !mustRedraw;
   button.textContent = held.rows ? `Show ${held.rows} new event${held.rows === 1 ? "" : "s"}` : "Show the newest events";
 }
 
 function show() {
-  if (isTorn) return redraw();
+  if (mustRedraw) return redraw();
   document.getElementById("empty")?.remove();
-  timeline.toggleAttribute("data-live", held.rows < CROWD_ROWS); // what arrives is tinted for a moment; no crowd is
-  if (held.rows >= CROWD_ROWS) showFirstWhatIsInSight(fragments.flatMap((days) => [...days.querySelectorAll(".row")]));
+  timeline.toggleAttribute("data-live", held.rows < BULK_ROWS); // a few new rows are tinted for a moment, many are not
+  if (held.rows >= BULK_ROWS) showVisibleRowsFirst(fragments.flatMap((days) => [...days.querySelectorAll(".row")]));
   for (const days of fragments) [...days.querySelectorAll(".day")].reverse().forEach(prepend);
-  trim();
-  forget();
+  dropOldest();
+  clearHeld();
 }
 
-// A hundred rows take a phone twice as long to lay out as it may take to answer a tap.
-function showFirstWhatIsInSight(rows) {
+// Laying out a hundred rows takes a phone twice as long as an answer to a tap may take, so the rest is shown a little later.
+function showVisibleRowsFirst(rows) {
   for (const row of rows) row.classList.add("late");
   requestAnimationFrame(() => setTimeout(() => rows.forEach((row) => row.classList.remove("late"))));
 }
 
-function forget() {
+function clearHeld() {
   fragments = [];
-  isTorn = false;
+  mustRedraw = false;
   held.rows = 0;
   button.hidden = true;
 }
@@ -82,29 +82,29 @@ function prepend(day) {
   else timeline.prepend(day);
 }
 
-function trim() {
+function dropOldest() {
   const rows = [...timeline.querySelectorAll(".row")];
-  if (rows.length <= MOST_ROWS) return;
-  for (const row of rows.slice(MOST_ROWS)) row.remove();
+  if (rows.length <= MAX_ROWS) return;
+  for (const row of rows.slice(MAX_ROWS)) row.remove();
   for (const day of timeline.querySelectorAll(".day:not(:has(.row))")) day.remove();
   const older = document.getElementById("older");
-  older.href = older.href.replace(/\d+$/, rows[MOST_ROWS - 1].dataset.id);
+  older.href = older.href.replace(/\d+$/, rows[MAX_ROWS - 1].dataset.id);
   older.parentElement.hidden = false;
-  document.getElementById("pruned")?.remove(); // of what is older than that
+  document.getElementById("pruned")?.remove(); // it spoke of rows older than the dropped ones
 }
 
-// What can wait until the stream is there; where the server goes away just then, until the next word from it.
-let later;
+// Modules that can wait until the stream is open. If loading them fails, the next message of the stream tries again.
+let laterModules;
 
-async function loadMore() {
+async function loadLater() {
   await import("./reader.js");
   return (await import("./instances.js")).refresh;
 }
 
-function hear(news) {
-  isOver = news.over;
-  if (news.phase !== "connecting") later ??= loadMore().catch(() => (later = undefined));
-  if (news.phase === "live" && (news.reset || news.cursor > cursor)) catchUp();
+function onState(state) {
+  isFinished = state.over;
+  if (state.phase !== "connecting") laterModules ??= loadLater().catch(() => (laterModules = undefined));
+  if (state.phase === "live" && (state.reset || state.cursor > cursor)) catchUp();
 }
 
 async function fetchRows() {
@@ -113,33 +113,33 @@ async function fetchRows() {
   url.searchParams.set("after", after);
   const response = await ask(url);
   const days = parsed(await response.text());
-  if (after !== cursor) return true; // the page was drawn anew meanwhile
+  if (after !== cursor) return true; // the list was fetched again meanwhile
   if (!response.headers.has("Dormouse-Cursor")) throw new Error("not from Dormouse");
   cursor = Number(response.headers.get("Dormouse-Cursor"));
   const rows = days.querySelectorAll(".row");
-  if (response.headers.has("Dormouse-Reset")) tear();
-  if (rows.length || isTorn) take(days, rows.length);
+  if (response.headers.has("Dormouse-Reset")) dropHeld();
+  if (rows.length || mustRedraw) hold(days, rows.length);
   if (rows.length) {
-    if (document.hidden) count(days.querySelectorAll(".row.alert").length);
+    if (document.hidden) countFailures(days.querySelectorAll(".row.alert").length);
     if (!held.paused) announce(rows[1] ? `${rows.length} new events` : rows[0].querySelector(".sentence").textContent);
   }
   return response.headers.get("Dormouse-More") === "true";
 }
 
 let isCatchingUp = false;
-let isBehind = false;
+let hasMore = false;
 
-// One at a time, and at most one a second in a burst.
+// Fetches one page of rows at a time, and at most one a second in a burst.
 async function catchUp() {
-  isBehind = true;
+  hasMore = true;
   if (isCatchingUp) return;
   isCatchingUp = true;
-  while (isBehind && !isOver) {
-    isBehind = false; // before asking: what comes meanwhile is asked for again
+  while (hasMore && !isFinished) {
+    hasMore = false; // before the request, because an event that comes meanwhile needs another one
     try {
-      if (await fetchRows()) isBehind = true;
+      if (await fetchRows()) hasMore = true;
     } catch {
-      isBehind = true;
+      hasMore = true;
     }
     refresh();
     await pause(1);
@@ -147,14 +147,14 @@ async function catchUp() {
   isCatchingUp = false;
 }
 
-// Starts, leases and what others stop make no events.
+// The cards are fetched on their own, because leases, and what people start and stop, make no events.
 function refresh() {
-  if (!isOver && !held.paused && !document.hidden) later?.then((refreshInstances) => refreshInstances?.(isRead));
+  if (!isFinished && !held.paused && !document.hidden) laterModules?.then((refreshInstances) => refreshInstances?.(isReading));
 }
 
 let isRedrawing = false;
 
-// When more was held than can be put in, when the log has lost what would come between, or in another zone.
+// Fetches the list again: too many rows were held, rows between were pruned, or the time zone has changed.
 async function redraw() {
   if (isRedrawing) return;
   isRedrawing = true;
@@ -164,7 +164,7 @@ async function redraw() {
     timeline.removeAttribute("data-live");
     timeline.replaceChildren(...page.children);
     cursor = Number(page.dataset.cursor);
-    forget();
+    clearHeld();
     catchUp();
   } catch {
     announce("The newest events could not be fetched");
@@ -173,40 +173,40 @@ async function redraw() {
   }
 }
 
-function count(more) {
+function countFailures(more) {
   failures += more;
-  document.title = failures ? `(${failures}) ${plain.title}` : plain.title;
-  icon.href = failures ? icon.dataset.alert : plain.icon;
+  document.title = failures ? `(${failures}) ${original.title}` : original.title;
+  icon.href = failures ? icon.dataset.alert : original.icon;
 }
 
-function wake() {
+function onVisibilityChange() {
   check();
   if (document.hidden) return;
-  count(-failures);
+  countFailures(-failures);
   refresh();
 }
 
 pauseButton.addEventListener("click", () => {
   held.paused = !held.paused;
   pauseButton.textContent = held.paused ? "Resume live updates" : "Pause live updates";
-  say();
-  showIfUnread();
+  showState();
+  showUnlessReading();
   refresh();
 });
-document.addEventListener("visibilitychange", wake);
+document.addEventListener("visibilitychange", onVisibilityChange);
 button.addEventListener("click", () => {
   document.getElementById("activity-heading").focus();
   show();
 });
 
-feed.addEventListener("pointerleave", showIfUnread);
-feed.addEventListener("focusout", () => setTimeout(showIfUnread));
-for (const change of ["selectionchange", "visibilitychange", "scrollend"]) document.addEventListener(change, showIfUnread);
+feed.addEventListener("pointerleave", showUnlessReading);
+feed.addEventListener("focusout", () => setTimeout(showUnlessReading));
+for (const change of ["selectionchange", "visibilitychange", "scrollend"]) document.addEventListener(change, showUnlessReading);
 document.addEventListener("zone", () => {
-  tear();
-  showIfUnread();
+  dropHeld();
+  showUnlessReading();
 });
 setInterval(check, 1000);
 setInterval(refresh, REFRESH_SECONDS * 1000);
 pauseButton.disabled = false;
-follow({ url: timeline.dataset.stream, cursor: () => cursor, hear });
+follow({ url: timeline.dataset.stream, cursor: () => cursor, onState });

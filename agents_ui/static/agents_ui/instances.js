@@ -1,4 +1,4 @@
-// The instances of the Agents page: the server draws them, and tells by an ETag whether they are still the same.
+// The cards of the Agents page. The server renders them, and an ETag tells whether they have changed.
 import { ask } from "./stream.js";
 
 const instances = document.getElementById("instances");
@@ -7,7 +7,7 @@ const timeline = document.getElementById("timeline");
 let tag = "";
 let isRefreshing = false;
 
-export async function refresh(isRead) {
+export async function refresh(isReading) {
   if (isRefreshing) return;
   isRefreshing = true;
   try {
@@ -15,20 +15,20 @@ export async function refresh(isRead) {
     if (response.status === 304) return;
     tag = response.headers.get("ETag");
     const drawn = new DOMParser().parseFromString(await response.text(), "text/html").body;
-    if (drawn.innerHTML.trim() !== instances.innerHTML.trim()) replace(drawn, isRead()); // the first time there is no tag
+    if (drawn.innerHTML.trim() !== instances.innerHTML.trim()) replace(drawn, isReading()); // the first time there is no ETag
   } catch {
-    // the stream says that the server is gone
+    // the stream reports that the server is gone
   } finally {
     isRefreshing = false;
   }
 }
 
-// On a narrow screen they stand above the list: what is read there stays where it is.
-function replace(drawn, isListRead) {
+// On a narrow screen the cards are above the list. If they change their height, the list that is being read must not move.
+function replace(drawn, isReadingList) {
   const focused = instances.contains(document.activeElement) && document.activeElement;
   const top = timeline.getBoundingClientRect().top;
   instances.replaceChildren(...drawn.children);
-  if (isListRead && !focused) scrollBy(0, timeline.getBoundingClientRect().top - top);
+  if (isReadingList && !focused) scrollBy(0, timeline.getBoundingClientRect().top - top);
   if (!focused) return;
   const again = document.getElementById(focused.id) ?? document.getElementById("instances-heading");
   again.focus({ preventScroll: true });

@@ -1,16 +1,16 @@
-// For the reader of any page: their time zone, in which the server draws times, and the button that copies a failure.
+// For every page: tells the server the reader's time zone, and copies the details of a failure.
 
-function tellZone() {
+function sendZone() {
   const cookie = `zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
   if (document.cookie.split("; ").includes(cookie)) return;
   document.cookie = cookie + "; path=/; max-age=31536000; samesite=lax";
   document.dispatchEvent(new Event("zone"));
 }
 
-tellZone();
-document.addEventListener("visibilitychange", tellZone);
+sendZone();
+document.addEventListener("visibilitychange", sendZone);
 
-// For an incident report: when, what, where to read on, and all that the details say.
+// Returns a text for an incident report: the address, the time, the sentence, and all details.
 function report(details) {
   const event = details.closest(".row, .event");
   const parts = [...event.querySelectorAll("time, .sentence"), ...details.querySelectorAll("dt, dd, .label, pre")];
@@ -18,8 +18,8 @@ function report(details) {
   return [link, ...parts.map((part) => part.textContent.trim())].join("\n");
 }
 
-// What a row has shortened is whole on the event's own page.
-async function wholeReport(details) {
+// If a row shows shortened details, the complete ones are fetched from the event's own page.
+async function completeReport(details) {
   const link = details.querySelector("a[data-whole]");
   if (!link) return report(details);
   const response = await fetch(link.href, { redirect: "error" });
@@ -29,12 +29,12 @@ async function wholeReport(details) {
   return report(page.querySelector(".details"));
 }
 
-// Lent only to pages that came by TLS or from this machine; elsewhere there is no button.
+// Browsers offer the clipboard only to pages that came by TLS or from this machine. On others there is no button.
 if (navigator.clipboard) document.documentElement.dataset.clipboard = "";
 
 document.addEventListener("click", async ({ target }) => {
   if (!target.matches("[data-copy]")) return;
-  const text = wholeReport(target.closest(".details")).then((text) => new Blob([text], { type: "text/plain" }));
+  const text = completeReport(target.closest(".details")).then((text) => new Blob([text], { type: "text/plain" }));
   const done = navigator.clipboard.write([new ClipboardItem({ "text/plain": text })]);
   target.nextElementSibling.textContent = await done.then(() => "Copied", () => "That could not be copied");
 });

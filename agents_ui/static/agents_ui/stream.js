@@ -1,144 +1,146 @@
-// One stream of /events for all tabs of a browser: HTTP/1.1 has six connections, and the seventh tab would hang. The tab with
-// the lock reads and tells the others. With fetch: EventSource wants all types named, and gives up for good on a 503.
+// One stream of /events for all tabs of a browser. HTTP/1.1 allows six connections to a server, and a seventh tab would hang, so
+// the tabs elect a leader: it holds a lock, reads the stream, and broadcasts the state to the other tabs.
+// The stream is read with fetch, because EventSource needs the name of every event type, and gives up for good on a 503.
 
-const BEAT_MS = 25_000; // the server says something every 15 s at least
-const SETTLED_MS = 5000; // what ends sooner counts as failed, so that nothing spins
-const QUIET_MS = 3000; // a connection that is back so soon was never lost
+const SILENCE_MS = 25_000; // the server sends something at least every 15 s, so after this the connection is gone
+const SETTLED_MS = 5000; // a connection that ends sooner counts as failed, so that retries have a pause
+const QUIET_MS = 3000; // a connection that is back sooner is not shown as lost
 const LOCK = "dormouse-stream";
 
 export const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 export async function ask(url, options = {}) {
-  // A stalled socket never says that it is one. A redirect can only lead to a login.
-  const response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(BEAT_MS), ...options });
-  if (response.type === "opaqueredirect" || response.status === 401) finish("Signed out.");
-  if (response.status === 403) finish("You may not see the events any more.");
+  // The timeout is needed because a stalled socket reports no error. A redirect can only lead to the login.
+  const response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(SILENCE_MS), ...options });
+  if (response.type === "opaqueredirect" || response.status === 401) stopForGood("Signed out.");
+  if (response.status === 403) stopForGood("You may not see the events any more.");
   if (response.ok || response.status === 304) return response;
   throw Object.assign(new Error(), { waitSeconds: Number(response.headers.get("Retry-After")) });
 }
 
 const connection = document.getElementById("connection");
-const said = connection.firstElementChild;
+const label = connection.firstElementChild;
 const announcer = document.getElementById("announcer");
 export const held = { rows: 0, paused: false };
-const others = new BroadcastChannel(LOCK);
-let tab; // { url, cursor(), hear(news) }
-// phase: connecting, live or lost; or `over` says why it is
-let news = { phase: "connecting", cursor: 0, retryAt: 0, downSince: Date.now() };
-let heard = Date.now(); // when the stream, or the tab that reads it, last said something
-let turn = null; // set while this tab reads the stream
-let queued = new AbortController();
+const otherTabs = new BroadcastChannel(LOCK);
+let tab; // what follow() was given: { url, cursor(), onState(state) }
+// phase is connecting, live or lost. `over` is a sentence that says why the stream has stopped for good.
+let state = { phase: "connecting", cursor: 0, retryAt: 0, downSince: Date.now() };
+let heardAt = Date.now(); // when the stream or the leader last sent something
+let leadership = null; // an object while this tab is the leader
+let waitingForLock = new AbortController();
 let connecting = new AbortController();
 
 export function follow(given) {
   tab = given;
-  others.onmessage = ({ data }) => {
-    if (data === "hello") turn && others.postMessage(news);
+  otherTabs.onmessage = ({ data }) => {
+    if (data === "hello") leadership && otherTabs.postMessage(state);
     else receive(data);
   };
-  others.postMessage("hello");
-  say();
-  lead();
+  otherTabs.postMessage("hello");
+  showState();
+  joinElection();
 }
 
-// Each second, and when the page wakes up: silence for too long is a connection that is gone.
+// Runs each second, and when the page becomes visible. After too long a silence the connection is replaced.
 export function check() {
-  say();
-  if (news.over) return;
-  if (!navigator.locks) lead();
-  if (Date.now() - Math.max(heard, news.retryAt) < BEAT_MS) return;
-  heard = Date.now();
-  const isGone = { phase: "connecting", downSince: 0 };
-  if (turn) {
-    tell(isGone);
+  showState();
+  if (state.over) return;
+  if (!navigator.locks) joinElection();
+  if (Date.now() - Math.max(heardAt, state.retryAt) < SILENCE_MS) return;
+  heardAt = Date.now();
+  const gone = { phase: "connecting", downSince: 0 };
+  if (leadership) {
+    publish(gone);
     connecting.abort();
   } else {
-    news = { ...news, ...isGone };
-    say();
-    lead(true);
+    state = { ...state, ...gone };
+    showState();
+    joinElection(true);
   }
 }
 
-// In all tabs: asking again is useless.
-function finish(message) {
-  if (!news.over) tell({ over: message });
+// Stops the stream in all tabs, because trying again would not help.
+function stopForGood(message) {
+  if (!state.over) publish({ over: message });
 }
 
-function tell(more) {
-  receive({ ...news, reset: false, ...more });
-  others.postMessage(news);
+function publish(changes) {
+  receive({ ...state, reset: false, ...changes });
+  otherTabs.postMessage(state);
 }
 
 function receive(given) {
-  const wasOver = news.over;
-  heard = Date.now();
-  news = given;
-  say();
-  tab.hear(news);
-  if (wasOver && !news.over) lead(); // signed in again, in another tab
-  if (!news.over) return;
-  turn = null;
-  queued.abort();
+  const wasOver = state.over;
+  heardAt = Date.now();
+  state = given;
+  showState();
+  tab.onState(state);
+  if (wasOver && !state.over) joinElection(); // the reader has signed in again, in another tab
+  if (!state.over) return;
+  leadership = null;
+  waitingForLock.abort();
   connecting.abort();
 }
 
-async function lead(steal = false) {
-  if (!navigator.locks) return takeTurns((await import("./turns.js")).mayRead(steal));
-  queued.abort();
-  const { signal } = (queued = new AbortController());
+async function joinElection(steal = false) {
+  if (!navigator.locks) return joinElectionWithoutLocks((await import("./leader.js")).isLeader(steal));
+  waitingForLock.abort();
+  const { signal } = (waitingForLock = new AbortController());
   const mine = {};
   try {
-    await navigator.locks.request(LOCK, steal ? { steal } : { signal }, () => read((turn = mine)));
+    await navigator.locks.request(LOCK, steal ? { steal } : { signal }, () => read((leadership = mine)));
   } catch {
     if (signal.aborted) return;
-    if (turn === mine) turn = null; // another tab took it
+    if (leadership === mine) leadership = null; // another tab stole the lock
     connecting.abort();
-    lead();
+    joinElection();
   }
 }
 
-function takeTurns(isMine) {
-  if (isMine && !turn) read((turn = {}));
-  if (isMine || !turn) return;
-  turn = null;
+function joinElectionWithoutLocks(isLeader) {
+  if (isLeader && !leadership) read((leadership = {}));
+  if (isLeader || !leadership) return;
+  leadership = null;
   connecting.abort();
 }
 
+// Reads connection after connection, as long as this tab is the leader. Pauses grow with each failure.
 async function read(mine) {
-  for (let failures = 0; turn === mine; ) {
+  for (let failures = 0; leadership === mine; ) {
     const began = Date.now();
     let wait = 0;
-    let planned = false;
+    let wasPlanned = false;
     try {
-      planned = await readOnce();
+      wasPlanned = await readConnection();
     } catch (error) {
-      if (news.over) return pause(1); // with the lock, until the others have heard
-      if (turn !== mine) return;
+      if (state.over) return pause(1); // keeps the lock until the other tabs have received the state
+      if (leadership !== mine) return;
       wait = Math.min(error.waitSeconds || 0, 60);
     }
-    if (turn !== mine) return;
+    if (leadership !== mine) return;
     if (Date.now() - began > SETTLED_MS) failures = 0;
-    if (failures || !planned) wait = Math.max(wait, Math.min(2 ** failures, 30) * (0.25 + Math.random() / 2));
-    const downSince = news.phase === "live" ? Date.now() : news.downSince;
-    tell({ phase: "lost", downSince, retryAt: Date.now() + wait * 1000 });
+    if (failures || !wasPlanned) wait = Math.max(wait, Math.min(2 ** failures, 30) * (0.25 + Math.random() / 2));
+    const downSince = state.phase === "live" ? Date.now() : state.downSince;
+    publish({ phase: "lost", downSince, retryAt: Date.now() + wait * 1000 });
     await pause(wait);
     failures += 1;
   }
 }
 
-// Reads to the end of a connection. True if the server had announced it.
-async function readOnce() {
+// Reads one connection to its end. Returns whether the server had announced the end.
+async function readConnection() {
   const { signal } = (connecting = new AbortController());
-  // After another tab, live is live until its beat would be overdue.
-  const downSince = news.phase === "live" ? Math.min(Date.now(), heard + BEAT_MS - QUIET_MS) : news.downSince;
-  tell({ phase: "connecting", downSince });
+  // A new leader shows "live" until the old leader's next message would be overdue.
+  const downSince = state.phase === "live" ? Math.min(Date.now(), heardAt + SILENCE_MS - QUIET_MS) : state.downSince;
+  publish({ phase: "connecting", downSince });
   const response = await ask(`${tab.url}?after=${tab.cursor()}`, { signal, cache: "no-store" });
   for await (const blocks of events(response.body)) {
-    heard = Date.now();
+    heardAt = Date.now();
     if (!blocks.length) continue;
     const types = blocks.map((block) => block.match(/^event: ?(.*)$/m)?.[1]);
     const id = blocks.at(-1).match(/^id: ?(\d+)/m)?.[1];
-    tell({ phase: "live", cursor: Number(id ?? news.cursor), reset: types.includes("stream-reset"), retryAt: 0 });
+    publish({ phase: "live", cursor: Number(id ?? state.cursor), reset: types.includes("stream-reset"), retryAt: 0 });
     if (types.includes("stream-end")) return true;
   }
   return false;
@@ -155,43 +157,44 @@ async function* events(body) {
   }
 }
 
-function words(before) {
-  const left = Math.ceil((news.retryAt - Date.now()) / 1000);
-  const isQuiet = Date.now() - news.downSince < QUIET_MS;
-  if (news.over) return ["over", news.over];
+// Returns what the page shows: the state's name and its text. `before` is the name shown until now.
+function describeState(before) {
+  const secondsLeft = Math.ceil((state.retryAt - Date.now()) / 1000);
+  const isQuiet = Date.now() - state.downSince < QUIET_MS;
+  if (state.over) return ["over", state.over];
   if (held.paused) return ["paused", "Live updates paused"];
-  if (news.phase === "live") return ["live", "Live"];
+  if (state.phase === "live") return ["live", "Live"];
   if (isQuiet) return before === "live" ? ["live", "Live"] : ["connecting", "Connecting…"];
-  if (news.phase === "lost" && left > 0) return ["lost", `Connection lost. Retrying in ${left} s`];
+  if (state.phase === "lost" && secondsLeft > 0) return ["lost", `Connection lost. Retrying in ${secondsLeft} s`];
   return ["lost", "Connecting…"];
 }
 
-export function say() {
+export function showState() {
   const before = connection.dataset.state;
-  const [state, text] = words(before);
-  if (said.textContent !== text) said.textContent = text;
-  if (state === before) return;
-  connection.dataset.state = state;
-  connection.lastElementChild.hidden = state !== "over";
+  const [name, text] = describeState(before);
+  if (label.textContent !== text) label.textContent = text;
+  if (name === before) return;
+  connection.dataset.state = name;
+  connection.lastElementChild.hidden = name !== "over";
   const pauseButton = document.getElementById("pause");
-  if (state === "over" && pauseButton === document.activeElement) connection.lastElementChild.focus();
-  pauseButton.hidden = state === "over";
-  if (state === "over") announce(connection.innerText);
-  if (state === "lost" && (before === "live" || news.phase === "lost")) announce("Connection lost");
-  if (state === "live" && before === "lost") announce("Live again");
+  if (name === "over" && pauseButton === document.activeElement) connection.lastElementChild.focus();
+  pauseButton.hidden = name === "over";
+  if (name === "over") announce(connection.innerText);
+  if (name === "lost" && (before === "live" || state.phase === "lost")) announce("Connection lost");
+  if (name === "live" && before === "lost") announce("Live again");
 }
 
-// At most one thing a second, the last of a burst.
+// Screen readers get at most one announcement a second: the last one of a burst.
 let next = "";
-let isSpeaking = false;
+let isAnnouncing = false;
 
 export async function announce(text) {
   next = text;
-  if (isSpeaking || document.hidden) return;
-  isSpeaking = true;
+  if (isAnnouncing || document.hidden) return;
+  isAnnouncing = true;
   for (; next; await pause(1)) {
-    announcer.textContent = announcer.textContent === next ? `${next}\u00a0` : next; // the same again is not read out
+    announcer.textContent = announcer.textContent === next ? `${next}\u00a0` : next; // the same text is not read out twice
     next = "";
   }
-  isSpeaking = false;
+  isAnnouncing = false;
 }

@@ -1,7 +1,7 @@
 """Run Dormouse with three local agents, and dispatch work to them at random, until interrupted.
 
-The agents are small HTTP servers that take a few hundred milliseconds to boot; one fails to now and then. They are put
-to sleep after five idle seconds, so that every kind of event appears within a minute. All of it is kept in var/demo/.
+The agents are small HTTP servers that take a few hundred milliseconds to boot; one of them sometimes fails to. They are
+put to sleep after five idle seconds, so that every kind of event appears within a minute. The data is in var/demo/.
 """
 
 import os
@@ -19,46 +19,50 @@ import httpx
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from lifecycle.demo.household import AGENTS, Household
+from lifecycle.demo.setup import AGENTS, DemoSetup
 
 END_SECONDS = 10
 
 
 class Command(BaseCommand):
+    """The command `manage.py demo`."""
+
     help = __doc__
     requires_system_checks = []  # the demo's processes have settings of their own
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the port."""
         parser.add_argument("--port", type=int, default=8000, help="of the page (default %(default)s)")
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
+        """Start the web process, dispatch until interrupted, then end everything that was started."""
         _check_free(port)
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: ended.set())
-        household = Household(settings.VAR_DIR / "demo")
-        household.stop_agents()
-        household.write_agents()
-        own = household.environment()  # nothing of the operator's own database and token, also not from a file
+        setup = DemoSetup(settings.VAR_DIR / "demo")
+        setup.stop_agents()
+        setup.write_agents()
+        own = setup.environment()  # the operator's own database and token are not used, and neither are their files
         environment = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in own} | own
-        self._prepare(household, environment)
+        self._prepare(setup, environment)
         server = _serve(port, environment)
         self.stdout.write(f"The Agents page is on http://127.0.0.1:{port}/agents/. Quit with Ctrl-C.")
         try:
-            self._dispatch_at_random(f"http://127.0.0.1:{port}", household.token, server, ended)
+            self._dispatch_at_random(f"http://127.0.0.1:{port}", setup.token, server, ended)
         finally:
             _end(server)
-            household.stop_agents()
+            setup.stop_agents()
         self.stdout.write("The demo and its agents have ended; the events are kept.")
 
-    def _prepare(self, household: Household, environment: dict[str, str]) -> None:
-        for command in (["migrate", "--verbosity=0"], ["create_admin", f"--password-file={household.password_file}"]):
+    def _prepare(self, setup: DemoSetup, environment: dict[str, str]) -> None:
+        for command in (["migrate", "--verbosity=0"], ["create_admin", f"--password-file={setup.password_file}"]):
             subprocess.run([sys.executable, "manage.py", *command], cwd=settings.BASE_DIR, env=environment, check=True)
 
     def _dispatch_at_random(
         self, url: str, token: str, server: subprocess.Popen[bytes], ended: threading.Event
     ) -> None:
-        """One piece of work at a time, some seconds apart; to each agent once, then to any."""
+        """Dispatch one piece of work at a time, some seconds apart: first to each agent once, then to any."""
         names = chain(AGENTS, iter(lambda: random.choice(list(AGENTS)), None))  # noqa: S311  # no secret
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
             while not ended.wait(random.uniform(1, 4)):  # noqa: S311

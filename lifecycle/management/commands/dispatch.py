@@ -17,9 +17,12 @@ from lifecycle.exceptions import LifecycleError
 
 
 class Command(BaseCommand):
+    """The command `manage.py dispatch`."""
+
     help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the instance, the work and its content type."""
         parser.add_argument("name", help="the instance, for example reviewer-default")
         parser.add_argument(
             "--data", default="", metavar="TEXT|@FILE|-", help="the work: a text, a file's content, or standard input"
@@ -29,6 +32,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, name: str, data: str, content_type: str, **options: Any) -> None:
+        """Dispatch, and exit with an error if the agent answers with one."""
         body = _content(data)
         lifecycle = assembly.lifecycle("dispatch")
         wakes = Wakes(lifecycle)
@@ -54,7 +58,7 @@ async def _dispatch(dispatcher: Dispatcher, name: str, work: Work) -> None:
 
 
 def _phrase(status: int) -> str:
-    """Empty for one that HTTP does not know."""
+    """Return the phrase of a status, or an empty text if HTTP does not know the status."""
     return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
 
 

@@ -1,6 +1,6 @@
-"""Stop the idle, recover what a dead process left behind, and observe what others do, until interrupted.
+"""Stop idle instances, recover what a dead process left behind, and follow what people do, until interrupted.
 
-For DORMOUSE_SUPERVISOR=external; otherwise each web process does it itself.
+Use it with DORMOUSE_SUPERVISOR=external. Otherwise each web process does this itself.
 """
 
 import signal
@@ -14,9 +14,12 @@ from lifecycle.supervision.supervisor import supervise
 
 
 class Command(BaseCommand):
+    """The command `manage.py supervise`."""
+
     help = __doc__
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Supervise until SIGINT or SIGTERM."""
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())

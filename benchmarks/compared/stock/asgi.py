@@ -2,5 +2,5 @@ import os
 
 from django.core.asgi import get_asgi_application
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.stock.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.compared.stock.settings"
 application = get_asgi_application()

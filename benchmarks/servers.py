@@ -1,4 +1,4 @@
-"""The processes that are measured: web servers under daphne, and who records events beside them."""
+"""The processes that are measured: web servers under daphne, and a process that records events."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TOKEN = "the-benchmarks-token"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process takes, from /proc."""
+    """The resources that one process uses, from /proc."""
 
     rss_bytes: int
     threads: int
@@ -66,11 +66,11 @@ class Daphne:
 
 
 class Publisher:
-    """Records events in a process of its own: `benchmarks.publisher`."""
+    """Records events in a process of its own: `benchmarks.load.publisher`."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.publisher"],
+            [sys.executable, "-m", "benchmarks.load.publisher"],
             cwd=PROJECT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -80,14 +80,14 @@ class Publisher:
         assert process.stdin
         assert process.stdout
         self._process, self._orders, self._answers = process, process.stdin, process.stdout
-        self.publish(0, 0)  # it is there
+        self.publish(0, 0)  # wait until it has started
 
     def publish(
         self, first: int, count: int, filler_bytes: int = 0, pause_seconds: float = 0, *, lifelike: bool = False
     ) -> list[int]:
-        """Records events, each in a transaction of its own; when each commit had returned, in monotonic ns.
+        """Record events, each in a transaction of its own. Return when each commit had returned, in monotonic ns.
 
-        They carry marks, or are of the kinds that Dormouse records.
+        They carry marks; if `lifelike`, they are events as Dormouse records them.
         """
         print(json.dumps([first, count, filler_bytes, pause_seconds, lifelike]), file=self._orders, flush=True)
         returned: list[int] = json.loads(self._answers.readline())
@@ -122,7 +122,7 @@ def manage(environment: dict[str, str], *arguments: str) -> None:
 
 @contextmanager
 def dormouse(folder: Path, database_url: str = "", **more: str) -> Iterator[tuple[Daphne, dict[str, str]]]:
-    """A real web process on an empty database; and its environment."""
+    """Start a real web process on an empty database. Provide it and its environment."""
     environment = dormouse_environment(database_url or f"sqlite:///{folder}/dormouse-{time.monotonic_ns()}.db", **more)
     manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
     with Daphne("config.asgi:application", environment, folder / "dormouse.log") as server:
@@ -130,7 +130,7 @@ def dormouse(folder: Path, database_url: str = "", **more: str) -> Iterator[tupl
 
 
 def events_request(**headers: Any) -> bytes:
-    """GET /events, as the program that has the token."""
+    """Return a `GET /events` with the token, as bytes."""
     fields = {"Host": "127.0.0.1", "Authorization": f"Bearer {TOKEN}", "Connection": "close", **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"GET /events HTTP/1.1\r\n{lines}\r\n".encode()

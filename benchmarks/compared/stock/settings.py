@@ -3,7 +3,7 @@ import os
 SECRET_KEY = "of no value"
 ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = ["daphne", "django.contrib.auth", "django.contrib.contenttypes", "django_eventstream"]
-ROOT_URLCONF = "benchmarks.stock.urls"
+ROOT_URLCONF = "benchmarks.compared.stock.urls"
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",

@@ -1,4 +1,4 @@
-"""How long waking takes, and how late it is seen: the floor, Dormouse, and JupyterHub's readiness wait."""
+"""How long a wake takes, and how late it is seen: the floor, Dormouse, and JupyterHub's readiness wait."""
 
 import os
 import sqlite3
@@ -12,9 +12,9 @@ from typing import IO
 
 from docker import APIClient
 
-from benchmarks.dispatches import Agent, Waker, added_ms
+from benchmarks.load.dispatches import Agent, Waker, added_ms
 from benchmarks.report import Section, Table, number, percentile, ratio
-from benchmarks.serving import dormouse
+from benchmarks.servers import dormouse
 from tests.docker.containers import BUSYBOX, IMAGE, Containers, image
 from tests.servers import PROJECT, free_port
 
@@ -25,8 +25,8 @@ LABELS = {"ready_path": "/", "dispatch_path": "/cgi-bin/work", "idle_timeout": "
 
 TITLE = "Cold start"
 ABOUT = """\
-Containers of one image on a real Docker Engine, whose agent listens so long after its container runs; by turns, {times}
-starts of each. *Floor*: `start` through the Docker SDK, then `GET /` in a tight loop, which also tells the agent's own
+Containers of one image on a real Docker Engine, whose agent listens a while after its container runs; {times} starts of
+each, by turns. *Floor*: `start` through the Docker SDK, then `GET /` in a tight loop, which also tells the agent's own
 ready moment. *Dormouse*: `POST /api/instances/NAME/dispatch` to a sleeping one, until the moment in its event.
 *JupyterHub*: `wait_for_http_server` of jupyterhub, asked at the end of the floor's own `start`, on the same container.
 Late is how long after the agent's ready moment it was seen. Dormouse runs without its supervisor, so that the engine's
@@ -36,7 +36,7 @@ ABOUT_ADDED = "A dispatch to a running instance beside the same request to its a
 
 @dataclass
 class Times:
-    """In ms, of one kind of container."""
+    """The times of one kind of container, in ms."""
 
     floor: list[float] = field(default_factory=list)
     dormouse: list[float] = field(default_factory=list)
@@ -91,7 +91,7 @@ def jupyterhub() -> Iterator[Hub]:
     if not JUPYTERHUB.exists():
         yield None
         return
-    command = [JUPYTERHUB, "-m", "benchmarks.jupyterhub_wait"]
+    command = [JUPYTERHUB, "-m", "benchmarks.compared.jupyterhub_wait"]
     pipes = {
         "stdin": subprocess.PIPE,
         "stdout": subprocess.PIPE,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.crowd import Crowd, Deliveries
+from benchmarks.load.crowd import Crowd, Deliveries
 from benchmarks.report import Section, Table, median, number, percentile, ratio
-from benchmarks.serving import Daphne, Publisher, dormouse, events_request, manage
+from benchmarks.servers import Daphne, Publisher, dormouse, events_request, manage
 
 BURST = 200
 GIVE_UP_SECONDS = 60
@@ -21,7 +21,7 @@ Each server under the same daphne, one after the other; the readers are one proc
 *Stock* is django-eventstream's view with its `DjangoModelStorage` in an SQLite file of its own, without session or
 access check. *Dormouse* is `config.asgi:application` on SQLite, asked with the bearer token. *Bare* is an ASGI
 application that writes ready bytes: the limit of daphne on this machine. Stock and bare publish in the server's own
-process (a request that calls `send_event` for each event, or appends bytes), because they hear of nothing else;
+process (a request that calls `send_event` for each event, or appends bytes), because they see no other events;
 Dormouse's events come from another process, each in a transaction of its own.
 
 Latency is from just before the publishing call (so with the commit) to the byte read, over all readers. The burst of
@@ -59,17 +59,17 @@ class Outcome:
 @contextmanager
 def stock(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
     environment = {
-        "DJANGO_SETTINGS_MODULE": "benchmarks.stock.settings",
+        "DJANGO_SETTINGS_MODULE": "benchmarks.compared.stock.settings",
         "STOCK_DATABASE": f"{folder}/stock-{time.monotonic_ns()}.db",
     }
     manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
-    with Daphne("benchmarks.stock.asgi:application", environment, folder / "stock.log") as server:
+    with Daphne("benchmarks.compared.stock.asgi:application", environment, folder / "stock.log") as server:
         yield server, asked_to_publish(server)
 
 
 @contextmanager
 def bare(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
-    with Daphne("benchmarks.bare:application", {}, folder / "bare.log") as server:
+    with Daphne("benchmarks.compared.bare:application", {}, folder / "bare.log") as server:
         yield server, asked_to_publish(server)
 
 
@@ -126,7 +126,7 @@ def measure(server: Daphne, publish: Publish, readers: int, events: int) -> Outc
 
 
 def is_published(publish: Publish, first: int, count: int) -> bool:
-    """False where the server has not answered after GIVE_UP_SECONDS: with a thousand threads one may not come to it."""
+    """Return False if the server has not answered after GIVE_UP_SECONDS: of a thousand threads one may get no turn."""
     try:
         publish(first, count)
     except httpx.ReadTimeout:
@@ -160,13 +160,13 @@ def table(outcomes: dict[str, list[Outcome]]) -> Table:
         return [what, *(f"{number(one)}{unit}" for one in found.values()), compared]
 
     def at_least(what: str, value: Callable[[Outcome], float]) -> list[str]:
-        """Seconds of the burst, which may not have ended."""
+        """Return a row of seconds of the burst, which may not have ended."""
         first, *cells, compared = of(what, value, " s")
         marks = ("> " * any(run.gave_up for run in runs) for runs in outcomes.values())
         return [first, *(mark + cell for mark, cell in zip(marks, cells, strict=True)), compared]
 
     def counted(what: str, count: Callable[[Deliveries], int]) -> list[str]:
-        """Over all runs, and out of all that was expected: nothing to take a median of."""
+        """Return a row of counts over all runs, of which a median would mean nothing."""
         found = [sum(count(one) for run in runs for one in run.all) for runs in outcomes.values()]
         return [what, *(f"{one:,}" for one in found), ""]
 

@@ -1,7 +1,7 @@
-"""A line as slow as a phone's, between a browser and a server: TCP on loopback, delivered late and no faster.
+"""A line as slow as a phone's, between a browser and a server: a TCP proxy on loopback that delays packets.
 
-The figures are those of Lighthouse's "slow 4G". Its own way to apply them in Chromium delays whole requests and no
-stream, which would flatter a page that lives on one; so packets are delayed here, and a new connection by a round trip.
+The figures are those of Lighthouse's "slow 4G". Lighthouse delays whole requests and no streams, which would make a
+page that reads a stream look faster than it is. So packets are delayed here, and a new connection by a round trip.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ T = TypeVar("T")
 ROUND_TRIP_SECONDS = 0.15
 DOWN_BYTES_PER_SECOND = 1.6 * 1024 * 1024 / 8
 UP_BYTES_PER_SECOND = 750 * 1024 / 8
-#: What one packet carries, so that connections share the line fairly.
+#: The size of one packet. Connections share the line packet by packet.
 PACKET_BYTES = 1460
 
 Now = Callable[[], float]
 
 
 class Direction:
-    """One way of the line, shared by all connections."""
+    """One direction of the line, which all connections share."""
 
     def __init__(self, bytes_per_second: float, now: Now) -> None:
         self._bytes_per_second = bytes_per_second
@@ -30,13 +30,13 @@ class Direction:
         self._free_at = 0.0
 
     def arrival(self, size: int) -> float:
-        """When a packet of `size` bytes that is sent now is at the other end."""
+        """Return when a packet of `size` bytes that is sent now arrives."""
         self._free_at = max(self._free_at, self._now()) + size / self._bytes_per_second
         return self._free_at + ROUND_TRIP_SECONDS / 2
 
 
 class SlowLine:
-    """`url` leads to 127.0.0.1:`port`, slowly."""
+    """A slow proxy: `url` leads to 127.0.0.1:`port`."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -78,7 +78,7 @@ class SlowLine:
     async def _carry(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, way: Direction, open_at: float = 0
     ) -> None:
-        """Until one end hangs up. The packets under way wait in a queue, so that the line is one and not a ladder."""
+        """Carry packets until one end hangs up. They wait in a queue, so several are under way at once."""
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(self._deliver(under_way, target))
         await asyncio.sleep(max(0, open_at - self._loop.time()))

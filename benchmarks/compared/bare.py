@@ -1,11 +1,11 @@
-"""The limit: an ASGI application that writes ready bytes to whoever listens, and does nothing else."""
+"""The limit: an ASGI application that writes prepared bytes to its readers, and does nothing else."""
 
 import asyncio
 import json
 from typing import Any
 from urllib.parse import parse_qs
 
-from benchmarks.marks import data
+from benchmarks.load.marks import data
 
 written: list[bytes] = []
 news = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The demo's own place and its agents: nothing in it is shared with `make run`."""
+"""The files and the settings of the demo. It shares nothing with `make run`."""
 
 import secrets
 import shlex
@@ -12,7 +12,7 @@ from lifecycle.demo import agent
 from lifecycle.engines.process import ProcessEngine
 from lifecycle.exceptions import EngineUnreachable
 
-#: Boot time in ms, and every how manyth start fails.
+#: By agent: its boot time in ms, and N if every Nth start fails (0: none fails).
 AGENTS = {"broken-default": (150, 2), "reviewer-default": (250, 0), "designer-default": (600, 0)}
 TABLE = """\
 [{name}]
@@ -24,8 +24,8 @@ idle-timeout = "5s"
 """
 
 
-class Household:
-    """The agents file, the database, the locks and the password of the demo, in `folder`."""
+class DemoSetup:
+    """The demo's agents file, database, run files, token and password, in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ class Household:
         self._engine = ProcessEngine(self._agents_file, self._run_dir)
 
     def environment(self) -> dict[str, str]:
-        """Of every process of the demo."""
+        """Return the settings of every process of the demo."""
         return {
             "DATABASE_URL": f"sqlite:///{self._database}",
             "DORMOUSE_ENGINE": "process",
@@ -49,28 +49,28 @@ class Household:
         }
 
     def write_agents(self) -> None:
-        """On ports that are free now."""
+        """Write the agents file, with ports that are free now."""
         tables = []
         for (name, (boot_ms, fails_every)), port in zip(AGENTS.items(), _free_ports(len(AGENTS)), strict=True):
             starts_file = self._folder / f"{name}.starts"
             words = [sys.executable, agent.__file__, f"--port={port}", f"--boot-ms={boot_ms}"]
             words += [f"--fails-every={fails_every}", f"--starts-file={starts_file}"]
-            starts_file.unlink(missing_ok=True)  # so that each demo shows a failure soon
+            starts_file.unlink(missing_ok=True)  # counting begins again, so that each demo soon shows a failure
             tables.append(TABLE.format(name=name, command=f"'''{shlex.join(words)}'''", port=port))
         self._agents_file.write_text("\n".join(tables))
 
     def stop_agents(self) -> None:
-        """Also those of an earlier demo that was killed."""
+        """Stop all agents, also those of an earlier demo that was killed."""
         try:
             running = [one.name for one in self._engine.instances() if one.running]
-        except EngineUnreachable:  # the first start: there is no file yet
+        except EngineUnreachable:  # at the first start there is no agents file yet
             return
         for name in running:
             self._engine.stop(name, grace_seconds=1)
 
 
 def _free_ports(count: int) -> Iterator[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         ports = [one.getsockname()[1] for one in sockets]
     yield from ports

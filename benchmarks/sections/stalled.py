@@ -1,12 +1,12 @@
-"""Readers that stop reading: what they cost, and whether the others notice."""
+"""What readers that stop reading cost, and whether the other readers are slowed down."""
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.crowd import Crowd, Deliveries
+from benchmarks.load.crowd import Crowd, Deliveries
 from benchmarks.report import Section, Table, number, percentile, ratio
-from benchmarks.serving import Daphne, Publisher, dormouse, events_request
+from benchmarks.servers import Daphne, Publisher, dormouse, events_request
 
 FILLER_BYTES = 60_000
 OTHERS = 10

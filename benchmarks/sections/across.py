@@ -1,4 +1,4 @@
-"""From one process's commit to a reader of another."""
+"""How long an event takes from the commit in one process to a reader of another process."""
 
 import os
 import signal
@@ -6,25 +6,25 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from benchmarks.crowd import Crowd
 from benchmarks.databases import postgresql
+from benchmarks.load.crowd import Crowd
 from benchmarks.report import Section, Table, median, number, percentile
-from benchmarks.serving import Publisher, dormouse, events_request
+from benchmarks.servers import Publisher, dormouse, events_request
 from tests.postgres.cluster import Cluster
 from tests.servers import wait_for
 
 ABOUT = """\
 One process records {events} events, each in a transaction of its own, with a pause between; one reader is connected to
-a web process. From the return of the commit in the one to the byte read from the other; below zero where the reader
-had the event before the writer's call returned."""
+a web process. The time is from the return of the commit in the one to the byte read from the other. It is below zero if
+the reader had the event before the writer's call returned."""
 POSTGRESQL = """
 
-PostgreSQL is a cluster of the tests', without fsync: what a commit takes is not in these times. *LISTEN dead* is with
-the server's side of the listening connection frozen, as when a machine is gone without a word; {few} events."""
+PostgreSQL is a cluster of the tests, without fsync, because these times do not contain the commit. In *LISTEN dead* the
+server's side of the listening connection is frozen, as if its machine had disappeared; {few} events."""
 NO_POSTGRESQL = "\n\nPostgreSQL was not measured: it is not installed (apt-get install postgresql)."
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE query = 'LISTEN event_log'"
 PAUSE_SECONDS = 0.013
-#: No multiple of the second in which the log is read in any case.
+#: Not a divisor of the second after which the log is read in any case.
 LONG_PAUSE_SECONDS = 0.37
 
 

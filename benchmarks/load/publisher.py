@@ -1,4 +1,4 @@
-"""Records events in a process of its own, as it is told on its standard input. See serving.Publisher."""
+"""A process that records events, by the orders on its standard input. See benchmarks.servers.Publisher."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ import django
 
 django.setup()
 
-from benchmarks.marks import data  # noqa: E402
-from benchmarks.rows import lifelike_event  # noqa: E402
+from benchmarks.load.marks import data  # noqa: E402
+from benchmarks.sections.rows import lifelike_event  # noqa: E402
 from events.log import record  # noqa: E402
 
 

@@ -1,4 +1,4 @@
-"""Appends to the log, one commit each."""
+"""How many events a second are appended to the log, with one commit each."""
 
 import json
 import sqlite3
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.marks import data
+from benchmarks.load.marks import data
 from benchmarks.report import Section, Table, median, number, ratio
-from benchmarks.serving import Publisher, dormouse_environment, manage
+from benchmarks.servers import Publisher, dormouse_environment, manage
 
 ABOUT = """\
 `events.log.record()` beside a bare loop of Python's `sqlite3`, both in WAL mode with `synchronous=FULL` and a commit

@@ -1,4 +1,4 @@
-"""One agent's container as it is seen from outside, and Dormouse as who dispatches to it."""
+"""One agent's container, watched from outside, and dispatches to it through Dormouse."""
 
 import socket
 import sqlite3
@@ -11,22 +11,22 @@ from datetime import UTC, datetime
 import httpx
 from docker import APIClient
 
-from benchmarks.serving import TOKEN
+from benchmarks.servers import TOKEN
 
 SECONDS = 60
 PAUSE_SECONDS = 0.0005
 LATEST_START = """
 SELECT at FROM event_log WHERE instance = ? AND type = 'container.lazy_started' ORDER BY id DESC LIMIT 1
 """
-#: As an observer does that finds it stopped.
+#: What the reconciler does when it finds an instance stopped.
 FALL_ASLEEP = "UPDATE lifecycle_instance SET state = 'asleep', probed = 0, version = version + 1 WHERE name = ?"
 
 
 class Watch(threading.Thread):
-    """Asks the agent in a tight loop until it answers, from the moment that the engine says it was started.
+    """A thread that asks the agent in a tight loop until it answers, from the engine's start event on.
 
-    Not before: a connection that Docker's proxy tries to a network that is not up yet costs everybody a second, until
-    the next ARP request. Nor is a connection enough: the proxy accepts one with nothing behind it.
+    It does not ask before, because Docker's proxy then tries a network that is not up yet, and every connection waits a
+    second for the next ARP request. A connection alone is not enough, because the proxy accepts one without an agent.
     """
 
     def __init__(self, starts: Iterator[object], port: int) -> None:
@@ -67,7 +67,7 @@ class Agent:
             watch.join()
 
     def start(self) -> int:
-        """When the call began, in monotonic ns; returns with it."""
+        """Start the container, and return when the call began, in monotonic ns."""
         began = time.monotonic_ns()
         self._api.start(self.name)
         return began
@@ -78,7 +78,7 @@ class Agent:
 
 
 class Waker:
-    """Dispatches through a Dormouse whose database can be looked into."""
+    """A client that dispatches through Dormouse, and reads Dormouse's database."""
 
     def __init__(self, url: str, database: sqlite3.Connection) -> None:
         self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=SECONDS)
@@ -89,7 +89,7 @@ class Waker:
         assert answer.status_code == 200, answer.text
 
     def wake(self, name: str) -> tuple[int, int]:
-        """When it was asked, and when it saw the agent ready, in monotonic ns."""
+        """Dispatch, and return when that began and when Dormouse saw the agent ready, in monotonic ns."""
         to_monotonic = time.monotonic_ns() - time.time_ns()
         began = time.monotonic_ns()
         self.dispatch(name)
@@ -102,7 +102,7 @@ class Waker:
 
 
 def added_ms(agent: Agent, waker: Waker, times: int) -> tuple[list[float], list[float]]:
-    """How long the same request takes to the agent itself, and by a dispatch."""
+    """Return how long the same request takes to the agent itself, and as a dispatch, in ms."""
     waker.dispatch(agent.name)
     direct: list[float] = []
     dispatched: list[float] = []

@@ -1,6 +1,6 @@
-"""JupyterHub's own readiness wait, in its own environment.
+"""JupyterHub's own readiness wait, in its own virtual environment.
 
-A URL a line in; when it saw it ready, in monotonic ns, out.
+It reads a URL from each line, and writes when the URL was ready, in monotonic ns.
 """
 
 import asyncio

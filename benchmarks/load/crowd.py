@@ -1,7 +1,7 @@
-"""Very many readers of one stream, in a process of their own, cheap enough not to be what is measured.
+"""Very many readers of one stream, in a process of their own, so cheap that they are not what is measured.
 
-Raw sockets and epoll: a read, a clock and one regular expression a chunk. Every mark is kept account of, reader by
-reader, so that what was lost or repeated is counted and not sampled.
+They use raw sockets and epoll: one read, one clock and one regular expression for each chunk. Every mark is noted for
+every reader, so that lost and repeated events are counted and not sampled.
 """
 
 import multiprocessing
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from benchmarks.marks import BEGIN, END, MARK
+from benchmarks.load.marks import BEGIN, END, MARK
 
 #: Below the backlog of daphne's listening socket (50).
 CONNECTING_AT_ONCE = 32
@@ -25,16 +25,16 @@ ID = re.compile(rb"\nid: ?(?:events:)?(\d+)\r?\n")
 
 @dataclass
 class Deliveries:
-    """What came of the events that were expected, at all readers that read."""
+    """The fate of the expected events, at all readers that read."""
 
     expected: int
     arrived: int = 0
     repeated: int = 0
     disordered: int = 0
-    #: When the last of them came, in monotonic ns, and when the last at all, a repeated one too.
+    #: When the last expected event came, and when the last event of any kind came, in monotonic ns.
     last_ns: int = 0
     heard_ns: int = 0
-    #: From just before it was published to the byte in the reader's hand, of each arrival that was the first.
+    #: From just before it was published until it was read, for each first arrival at a reader.
     latencies_ns: list[int] = field(default_factory=list)
     #: When the first reader had each number.
     first_ns: dict[int, int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Deliveries:
 
 
 class Reader:
-    """One connection, and what it brought."""
+    """One connection, and what came on it."""
 
     def __init__(self, group: str, receive_bytes: int) -> None:
         self.group, self._receive_bytes = group, receive_bytes
@@ -57,7 +57,7 @@ class Reader:
 
     def connect(self, port: int, request: bytes) -> None:
         self.socket = socket.socket()
-        if self._receive_bytes:  # before it connects, or the window is there already
+        if self._receive_bytes:  # before it connects, because that fixes the window
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
         self.socket.connect(("127.0.0.1", port))
         self.socket.sendall(request)
@@ -65,17 +65,17 @@ class Reader:
         self._rest = b""
 
     def read_freely(self) -> None:
-        """From now on, here and in later connections: a small window is for those that stall."""
+        """Use a large receive window from now on. The small one is for readers that stall."""
         self._receive_bytes = 0
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, FREE_RECEIVE_BYTES)
 
     @property
     def cursor(self) -> bytes:
-        """The last id, which the goodbye names too."""
+        """The last id, which the end event names too."""
         return ID.findall(self._ending)[-1]
 
     def marks(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
-        """Those that are whole; the beginning of one waits for its end."""
+        """Return the complete marks. The beginning of an incomplete one is kept until its end comes."""
         self._ending = (self._ending + chunk)[-512:]
         if not self.is_open and b"stream-open" in self._ending:
             self.is_open = True
@@ -86,8 +86,8 @@ class Reader:
         return MARK.findall(whole)
 
 
-class Hall:
-    """The readers' side: runs in the process of its own, and does what `Crowd` asks."""
+class ReaderProcess:
+    """The readers' side. It runs in a process of its own, and carries out the orders of `Crowd`."""
 
     def __init__(self, orders: Connection) -> None:
         self._orders = orders
@@ -125,7 +125,7 @@ class Hall:
             self._orders.send(answer)
 
     def connect(self, port: int, request: bytes, count: int, group: str, receive_bytes: int) -> None:
-        """Answers how many seconds it took until every one of them was told that its stream is open."""
+        """Connect readers. Answer how many seconds it took until each of them had read that its stream is open."""
         self._port, self._request = port, request
         self._began = time.monotonic()
         self._to_connect += [Reader(group, receive_bytes) for _ in range(count)]
@@ -143,17 +143,17 @@ class Hall:
         self._poll.register(reader.socket.fileno(), select.EPOLLIN)
 
     def expect(self, first: int, count: int, group: str) -> None:
-        """These events, by every reader of `group`, or by all. Answers how many readers that are."""
+        """Expect these events at every reader of `group`, or at all readers. Answer how many readers that are."""
         self._group, self._wanted = group, range(first, first + count)
         listening = sum(1 for reader in self._readers.values() if reader.group == group or not group)
         self.deliveries = Deliveries(listening * count)
         self._done = lambda: listening
 
     def settle(self, calm_seconds: float, quiet_seconds: float, seconds: float) -> None:
-        """Answers with the deliveries, after `seconds` at the latest.
+        """Answer with the deliveries, after `seconds` at the latest.
 
-        When all have come and then nothing for `calm_seconds` (what is repeated may come late), or when some are
-        missing and nothing has come for `quiet_seconds`.
+        Answer if all have come, and then nothing for `calm_seconds` (repeated events may come late). Also answer if
+        some are missing, and nothing has come for `quiet_seconds`.
         """
         asked = time.monotonic()
 
@@ -198,7 +198,7 @@ class Hall:
             self._connect_more()
 
     def _come_back(self, reader: Reader) -> None:
-        """As EventSource does, with its cursor."""
+        """Reconnect with the cursor, as EventSource does."""
         del self._readers[reader.socket.fileno()]
         self._poll.unregister(reader.socket.fileno())
         reader.socket.close()
@@ -221,7 +221,7 @@ class Hall:
         found.first_ns.setdefault(number, now)
 
     def count(self, first: int, count: int, group: str) -> None:
-        """Answers how many of those numbers the readers of `group` have not seen so far."""
+        """Answer how many of those numbers the readers of `group` have not seen so far, in all."""
         wanted = range(first, first + count)
         self._done = lambda: sum(
             sum(1 for number in wanted if number not in reader.seen)
@@ -231,11 +231,11 @@ class Hall:
 
 
 def attend(orders: Connection) -> None:
-    Hall(orders).run()
+    ReaderProcess(orders).run()
 
 
 class Crowd:
-    """The measuring side. `with Crowd() as crowd`; see Hall for what each order does."""
+    """The measuring side. `with Crowd() as crowd`; see ReaderProcess for what each order does."""
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")

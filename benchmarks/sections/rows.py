@@ -1,4 +1,4 @@
-"""What the number of rows costs: the page, a resume, the audit."""
+"""How the number of rows changes the time of the page, of a resume and of the audit."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.report import Section, Table, median, number, ratio
-from benchmarks.serving import TOKEN, Daphne, dormouse_environment, manage
+from benchmarks.servers import TOKEN, Daphne, dormouse_environment, manage
 from tests.servers import PROJECT
 
 ABOUT = """\
@@ -77,7 +77,7 @@ print(settings.SESSION_COOKIE_NAME, session.session_key)
 
 @dataclass(frozen=True)
 class Site:
-    """A web process on so many events, and a person who is signed in."""
+    """A web process on a log of `rows` events, and a signed-in user."""
 
     rows: int
     server: Daphne
@@ -113,7 +113,7 @@ def run(folder: Path, quick: bool) -> Section:
 
 
 def signed_in(environment: dict[str, str]) -> tuple[str, str]:
-    """Name and value of the cookie of a superuser's session."""
+    """Return the name and value of the cookie of a superuser's session."""
     command = [sys.executable, "-c", SIGN_IN]
     done = subprocess.run(command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     name, value = done.stdout.split()

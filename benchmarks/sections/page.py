@@ -1,4 +1,4 @@
-"""The Agents page as a phone has it: over slow 4G, with a CPU four times slower."""
+"""The Agents page on a phone: over slow 4G, with a CPU four times slower."""
 
 import random
 import shutil
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
+from benchmarks.load.slow_line import SlowLine
 from benchmarks.report import Section, Table, median, number, percentile
-from benchmarks.rows import INSERT, INSTANCES, events, signed_in
-from benchmarks.serving import Publisher, dormouse
-from benchmarks.slow_line import SlowLine
+from benchmarks.sections.rows import INSERT, INSTANCES, events, signed_in
+from benchmarks.servers import Publisher, dormouse
 
 CPU_TIMES_SLOWER = 4
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "has_touch": True, "is_mobile": True}
@@ -23,7 +23,7 @@ HELD = 100
 EVENTS_PER_SECOND = 10
 #: The page asks for rows at most once a second: further apart, each event is one by itself.
 APART_SECONDS = (1.3, 2.6)
-#: Around a tap nothing is asked of the page: Playwright's own scripts would be a part of what is measured.
+#: Playwright asks nothing of the page around a tap, because its own scripts would be part of what is measured.
 CALM_SECONDS = 1.5
 MB = 1024 * 1024
 
@@ -60,7 +60,7 @@ LARGEST_PAINT = """() => new Promise((done) => new PerformanceObserver((list) =>
 
 @dataclass(frozen=True)
 class Visit:
-    """One first visit: a browser of its own, with nothing cached, that is live."""
+    """A first visit with nothing cached, when the page is live."""
 
     page: Page
     devtools: CDPSession
@@ -76,7 +76,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Phone:
-    """Who visits: `url` is the slow line's."""
+    """A phone that visits the page. `url` is that of the slow line."""
 
     browser: Browser
     url: str
@@ -143,22 +143,22 @@ def cells(what: str, times_ms: list[float], goal_ms: int) -> list[str]:
 def seed(database: Path) -> None:
     instance = """INSERT INTO lifecycle_instance (name, state, since, version, run, incarnation, probed, present,
         label_error, label_warning) VALUES (?, 'asleep', datetime('now'), 0, 1, '', 0, 1, '', '')"""
-    sight = "INSERT INTO lifecycle_enginesight (engine, asked, error) VALUES ('process', '2999-01-01', '')"
+    status = "INSERT INTO lifecycle_enginesight (engine, asked, error) VALUES ('process', '2999-01-01', '')"
     with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
         connection.executemany(INSERT, events(SEED_ROWS))
         connection.executemany(instance, [(f"agent-{number}",) for number in range(INSTANCES)])
-        connection.execute(sight)
+        connection.execute(status)
 
 
 class Log:
-    """What is recorded meanwhile, by a process of its own; knows the ids, for nobody else writes."""
+    """Records events by a process of its own. It knows their ids, because no other process writes."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self.latest = SEED_ROWS
 
     def record(self, count: int, pause_seconds: float = 0) -> dict[int, float]:
-        """By id: when its commit had returned, in ms of wall time."""
+        """Record events. Return by id when the commit had returned, in ms of wall time."""
         to_wall_ns = time.time_ns() - time.monotonic_ns()
         returned = self._publisher.publish(self.latest + 1, count, pause_seconds=pause_seconds, lifelike=True)
         first = self.latest + 1
@@ -187,7 +187,7 @@ def events_to_rows(phone: Phone, log: Log, times: int) -> list[float]:
 
 
 def button_taps(phone: Phone, log: Log, times: int) -> list[float]:
-    """As Event Timing has them, in steps of 8 ms; what takes less than 16 ms it leaves out, and is 16 here."""
+    """Return Event Timing, in steps of 8 ms. It leaves out what takes less than 16 ms, which is 16 here."""
     found = []
     with phone.visit() as visit:
         page = visit.page
@@ -209,7 +209,7 @@ def button_taps(phone: Phone, log: Log, times: int) -> list[float]:
 
 
 def grown_heap(phone: Phone, log: Log, count: int) -> tuple[int, int, int]:
-    """By how many bytes; how many rows there are then, and how many of them are not as they should be."""
+    """Return how many bytes the heap grew by, how many rows there are then, and how many of them are wrong."""
     with phone.visit() as visit:
         before = visit.heap_bytes()
         log.record(count, pause_seconds=1 / EVENTS_PER_SECOND)

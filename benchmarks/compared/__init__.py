@@ -1,0 +1,1 @@
+"""What Dormouse is compared with."""

@@ -1,0 +1,1 @@
+"""The load: readers, writers, dispatches and a slow line."""
