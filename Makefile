@@ -1,61 +1,76 @@
 # Dormouse. Each target does its own set-up; they need Python 3.11 or later with venv, and nothing else.
-#   make demo    local agents, work dispatched at random, the page on http://127.0.0.1:8000
-#   make run     the real thing, for the Docker Engine that DOCKER_HOST names
-#   make test    make check    make bench
 
 PORT ?= 8000
 PYTHON ?= python3
 VENV := .venv/bin
+PIP := $(VENV)/pip install --quiet --disable-pip-version-check --require-hashes
+COVERAGE_ARGS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-.PHONY: help demo run test check bench pictures clean
-help:
-	@sed -n '2,4p' Makefile | cut -c3-
+.PHONY: help demo run test test-fast check format bench pictures requirements pre-commit clean
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-demo: .venv/run.stamp
+demo: .venv/run.stamp ## three local agents, work dispatched at random, the page on http://127.0.0.1:8000 (PORT=)
 	@exec $(VENV)/python manage.py demo --port $(PORT)
 
-run: .venv/run.stamp
+run: .venv/run.stamp ## serve the Docker Engine that DOCKER_HOST names, on http://127.0.0.1:8000 (PORT=)
 	@$(VENV)/python manage.py migrate --verbosity 0
 	@$(VENV)/python manage.py create_admin
 	@echo "The Agents page is on http://127.0.0.1:$(PORT)/agents/. Quit with Ctrl-C."
 	@exec $(VENV)/python -m daphne -b 127.0.0.1 -p $(PORT) config.asgi:application
 
-test: .venv/dev.stamp
-	@PYTHONDEVMODE=1 $(VENV)/python -m pytest $(ARGS)
+test: .venv/dev.stamp ## everything that this machine can run (ARGS="-k tail" for some of it, COVERAGE=1 with coverage)
+	@PYTHONDEVMODE=1 $(VENV)/python -m pytest $(COVERAGE_ARGS) $(ARGS)
 
-check: .venv/dev.stamp
+test-fast: .venv/dev.stamp ## the inner loop: tests that start no server, container or browser, in under a minute
+	@$(VENV)/python -m pytest --quiet -m "not server and not docker and not browser and not node and not postgres and not slow" $(ARGS)
+
+check: .venv/dev.stamp ## ruff, mypy, import-linter, migrations, requirements, check --deploy
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 	@$(VENV)/python manage.py makemigrations --check --dry-run
+	@$(VENV)/python -m tools.requirements
 	@DJANGO_HTTPS=true DJANGO_SECRET_KEY="$$($(VENV)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 		$(VENV)/python manage.py check --deploy --fail-level WARNING
 
-# With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST, cold starts too. ARGS="--help" explains.
-bench: .venv/dev.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp)
+format: .venv/dev.stamp ## format the code, and mend what ruff can mend
+	@$(VENV)/ruff check --fix .
+	@$(VENV)/ruff format .
+
+# With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST, cold starts too.
+bench: .venv/dev.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp) ## measure, and write docs/benchmarks.md (ARGS="--help")
 	@$(VENV)/python -m benchmarks $(ARGS)
 
-pictures: .venv/dev.stamp
+pictures: .venv/dev.stamp ## take the pictures of the README, with Chromium
 	@$(VENV)/python -m tools.pictures
 
-clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+requirements: .venv/dev.stamp ## compile requirements*.in to requirements*.txt, with hashes
+	@$(VENV)/python -m tools.requirements --write
+
+pre-commit: .venv/dev.stamp ## run the quick checks before each commit of this clone (.pre-commit-config.yaml does the same)
+	@printf '#!/bin/sh\nexec make check\n' > "$$(git rev-parse --git-path hooks)/pre-commit"
+	@chmod +x "$$(git rev-parse --git-path hooks)/pre-commit"
+	@echo "Before each commit of this clone, make check runs."
+
+clean: ## remove the virtual environment and the caches; var/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
 
 .venv/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or later is needed: apt-get install python3 (or say which: make PYTHON=python3.12 ...)"; exit 1; }
+		{ echo "Python 3.11 or later is needed: apt-get install python3 (or name one: make PYTHON=python3.12 ...)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "Python's venv is needed: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(VENV)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
-	$(VENV)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 .venv/bench.stamp: requirements-bench.txt .venv/run.stamp
 	$(PYTHON) -m venv .venv/bench
-	.venv/bench/bin/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	.venv/bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@

@@ -9,7 +9,7 @@ INVISIBLE = re.compile(
 
 
 def escape_invisible(text: str) -> str:
-    """Return `text` with its invisible characters as escapes, such as `\\x1b` and `\\u202e`.
+    r"""Return `text` with its invisible characters as escapes, such as `\x1b` and `\u202e`.
 
     Unicode's pictures for control characters are not used, because many fonts lack them.
     """

@@ -11,6 +11,8 @@ from django.test import TransactionTestCase
 from events import triggers
 from tests.servers import Server, database_url
 
+#: Fixtures that start a web process or another program.
+STARTS_PROGRAMS = {"serve", "process_rig"}
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 
 
@@ -25,14 +27,20 @@ def need(what: str, present: object, how: str) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Chromium's tests come last: the loop of Playwright stays in the thread, where others run loops of their own."""
+    """Mark what starts a server or a program, and run Chromium's tests last.
+
+    Playwright's event loop stays in the thread, in which other tests run loops of their own.
+    """
+    for item in items:
+        if STARTS_PROGRAMS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
     items.sort(key=lambda item: "tests/browser/" in item.nodeid)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def the_log_can_be_emptied_after_a_test() -> Iterator[None]:
     """The triggers of the log refuse the flush of a transactional test; they come back with its post_migrate."""
-    flush = TransactionTestCase._fixture_teardown
+    flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # the stubs lack it
 
     def without_triggers(case: TransactionTestCase) -> None:
         triggers.remove()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 from docker import APIClient
 
@@ -79,7 +79,7 @@ def engine() -> Iterator[Containers]:
 
 def new_agent(containers: Containers, boot_seconds: str) -> Agent:
     port = free_port()
-    name = containers.create(environment={"BOOT": boot_seconds}, host_port=port, **LABELS)
+    name = containers.create(environment={"BOOT": boot_seconds}, host_port=port, **cast(Any, LABELS))
     return Agent(containers.api, name, port)
 
 
@@ -91,8 +91,8 @@ def jupyterhub() -> Iterator[Hub]:
     if not JUPYTERHUB.exists():
         yield None
         return
-    command = [JUPYTERHUB, "-m", "benchmarks.compared.jupyterhub_wait"]
-    pipes = {
+    command = [str(JUPYTERHUB), "-m", "benchmarks.compared.jupyterhub_wait"]
+    pipes: dict[str, Any] = {
         "stdin": subprocess.PIPE,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.DEVNULL,

@@ -152,7 +152,7 @@ def events(rows: int) -> Iterator[tuple[int, str, str, str, str]]:
 
 def compare(sites: list[Site], times: int) -> Table:
     asked: dict[str, Callable[[Site], None]] = {"a resume near the head": Site.resume}
-    asked |= {what: lambda site, path=path: site.get(path) for what, path in PATHS.items()}  # type: ignore[misc]
+    asked |= {what: lambda site, path=path: site.get(path) for what, path in PATHS.items()}
     rows = []
     for what, ask in asked.items():
         taken = timed(ask, sites, times)

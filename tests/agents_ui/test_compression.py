@@ -46,7 +46,7 @@ def test_our_scripts_go_without_their_comments(name: str):
 
 def test_scripts_of_others_go_as_they_are():
     source = finders.find("admin/js/theme.js")
-    assert unpacked("/static/admin/js/theme.js") == Path(source).read_bytes()
+    assert unpacked("/static/admin/js/theme.js") == Path(str(source)).read_bytes()
 
 
 async def load(address: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -14,7 +15,7 @@ from events.models import EventLog
 Rows = Callable[[str], list[int]]
 
 
-def started(instance: str = "reviewer-default", **more: object) -> int:
+def started(instance: str = "reviewer-default", **more: Any) -> int:
     return record("container.lazy_started", instance=instance, data={"latency_ms": 287}, **more).id
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -56,7 +57,7 @@ def context(chromium: Browser, complaints: list[str]) -> Iterator[Callable[..., 
         if message.type in ("error", "warning") and not any(words in message.text for words in REFUSED):
             complaints.append(message.text)
 
-    def make(**options: object) -> BrowserContext:
+    def make(**options: Any) -> BrowserContext:
         made = chromium.new_context(**options)
         made.on("console", watch)
         made.on("weberror", lambda error: complaints.append(str(error.error)))

@@ -54,7 +54,7 @@ class Proxy:
         self.status = None
         self.loop.call_soon_threadsafe(self.flows.set)
 
-    def _do(self, what):  # type: ignore[no-untyped-def]
+    def _do(self, what):
         return asyncio.run_coroutine_threadsafe(what, self.loop).result(30)
 
     async def _cut(self) -> None:

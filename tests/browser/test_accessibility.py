@@ -52,7 +52,7 @@ def check(axe: str) -> Check:
     return run
 
 
-@pytest.fixture(params=LOOKS.values(), ids=LOOKS.keys())
+@pytest.fixture(params=list(LOOKS.values()), ids=list(LOOKS))
 def look(request: pytest.FixtureRequest) -> dict[str, object]:
     return {"reduced_motion": "reduce", **request.param}
 

@@ -1,6 +1,7 @@
 """What happens is on the page at once, without a reload."""
 
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from django.utils import timezone
@@ -47,7 +48,7 @@ def test_the_first_page_of_a_live_page_is_that_of_a_reloaded_one(server: Server,
     is_live(page)
     for number in range(60):
         type, instance, data, _ = SENTENCES[number % 3]
-        last = record(f"container.{type}", instance=instance, data=data).id
+        last = record(f"container.{type}", instance=instance, data=cast(Any, data)).id
     expect(page.locator(f".row[data-id='{last}']")).to_be_visible()
     page.wait_for_function("document.querySelectorAll('.row').length > 20")
     live = rows(page)

@@ -13,7 +13,7 @@ from tests.servers import PROJECT, Server
 PROGRAMS = Path(__file__).parent / "programs"
 PYTHON = {"httpx-sse": "with_httpx_sse.py", "requests-sse": "with_requests_sse.py", "chromium": "with_chromium.py"}
 NODE = {"eventsource 4": "eventsource_4.mjs", "eventsource 2": "eventsource_2.cjs"}
-CURL = "curl, in the README's loop"
+CURL = "curl, in the loop of docs/events.md"
 TYPES = ["stream-open", "stream-reset", "stream-end", "a.b"]
 
 
@@ -76,7 +76,7 @@ def follow(client: str, server: Server, cursor: int, cookie: str) -> Following:
 
 def readme_loop(server: Server, cursor: int) -> str:
     """As it stands there, but for the address and where it begins."""
-    (loop,) = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    (loop,) = re.findall(r"```bash\n(.*?)```", (PROJECT / "docs" / "events.md").read_text(), re.DOTALL)
     assert "cursor=0\n" in loop
     assert "http://127.0.0.1:8000/events" in loop
     return loop.replace("cursor=0\n", f"cursor={cursor}\n").replace("http://127.0.0.1:8000", server.url)

@@ -9,6 +9,8 @@ import pytest
 import config
 from tests.servers import PROJECT
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.parametrize("argument", ["--version", "version"])
 def test_the_command_line_names_the_version(argument):

@@ -1,4 +1,4 @@
-"""A Dormouse that is killed after the claim of a run, and before it asks the engine: `... dies_before_start NAME`."""
+"""A Dormouse that is killed between the claim of a run and the engine's start. Usage: `... dies_before_start NAME`."""
 
 import os
 import signal
@@ -19,8 +19,7 @@ def main(name: str) -> None:
 
     worker = ThisWorker("test")
     worker.start()
-    with Lifecycle(Engine(), worker).use(name):
-        pass
+    Lifecycle(Engine(), worker).waking.wake(name)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from docker.errors import ImageNotFound
 from lifecycle.engines.docker import ACT_SECONDS, DockerEngine
 from lifecycle.exceptions import Cause, StartFailed
 from lifecycle.models import Instance, State
+from lifecycle.transitions.lifecycle import Lifecycle
 from tests.docker.whole import logged
 
 SECOND = 10**9
@@ -29,11 +30,11 @@ EATS = ["busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]
 
 @pytest.fixture
 def why(lifecycle):
-    """Wakes what cannot be woken: cause and sentence of the one event that tells why."""
+    """Wake an instance that cannot be woken, and return the cause and the sentence of its one event."""
 
-    def wake(name):
+    def wake(name, waker=lifecycle):
         with pytest.raises(StartFailed) as raised:
-            lifecycle.wake(name)
+            waker.waking.wake(name)
         (event,) = logged(name)
         assert event.type == "container.lazy_start_failed"
         assert event.data == {"instance": name, "run": 1} | raised.value.data()
@@ -167,8 +168,8 @@ def test_a_container_that_is_gone(why, containers, known):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_engine_that_is_gone(why, known, lifecycle, tmp_path):
-    lifecycle.engine = DockerEngine({"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"})
-    assert why(known) == (
+    gone = DockerEngine({"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"})
+    assert why(known, Lifecycle(gone, lifecycle.worker)) == (
         Cause.ENGINE_UNREACHABLE,
         "the Docker Engine cannot be reached (No such file or directory): does it run, and is DOCKER_HOST right?",
     )

@@ -65,7 +65,7 @@ class OwnEngine:
         return int((self.folder / "docker.pid").read_text())
 
     def _call(self, action: str) -> "subprocess.CompletedProcess[str]":
-        command = [PROJECT / ".ci/dockerd", action, self.folder]
+        command = [str(PROJECT / ".ci/dockerd"), action, str(self.folder)]
         return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
 
 

@@ -50,8 +50,8 @@ def owner(serve_docker):
     os.kill(server.process.pid, signal.SIGCONT)
 
 
-def beats(worker):
-    return Worker.objects.get(pk=worker.pk).beat
+def heartbeats(worker):
+    return Worker.objects.get(pk=worker.pk).heartbeat
 
 
 def is_stopping(containers, name):
@@ -84,11 +84,11 @@ def test_another_takes_over_and_the_late_owner_changes_nothing(owner, serve_dock
     wait_for(lambda: time.monotonic() - began >= FROZEN_SECONDS, DEADLINE_SECONDS + 40)
     assert dispatch(other, starting).status_code == dispatch(other, stopping).status_code == 200
 
-    beaten = beats(worker)
+    counted = heartbeats(worker)
     frozen = time.monotonic() - began
     os.kill(owner.process.pid, signal.SIGCONT)
     caller.join()
-    wait_for(lambda: beats(worker) >= beaten + 2, what="the late owner to live again")
+    wait_for(lambda: heartbeats(worker) >= counted + 2, what="the late owner to send heartbeats again")
     print(f"taken over {took_over:.1f} s after the freeze, continued after {frozen:.1f} s")
     assert answers[0].status_code == 200
     assert types(starting) == ["lazy_started"]

@@ -27,7 +27,7 @@ def sleeper(containers, supervised):
 @pytest.fixture
 def awake(sleeper, supervised):
     """One that Dormouse woke."""
-    supervised.wake(sleeper)
+    supervised.waking.wake(sleeper)
     assert types(sleeper) == ["lazy_started"]
     return sleeper
 
@@ -51,7 +51,7 @@ def test_one_that_others_start_is_ready_since_then_and_its_idle_clock_begins(api
 def test_one_that_others_start_is_probed_at_its_dispatch_and_not_started(api, sleeper, supervised, engine_log):
     api.start(sleeper)
     follows(sleeper, State.READY)
-    supervised.wake(sleeper)
+    supervised.waking.wake(sleeper)
     follows(sleeper, State.READY, probed=True)
     assert engine_log.actions(sleeper) == ["start"]
     assert types(sleeper) == []
@@ -67,7 +67,7 @@ def test_one_that_others_end_is_asleep_since_then(api, awake, act):
 
 def test_one_that_others_end_is_woken_by_the_next_dispatch(api, awake, supervised, engine_log):
     api.kill(awake)
-    supervised.wake(awake)
+    supervised.waking.wake(awake)
     assert types(awake) == ["lazy_started", "lazy_started"]
     assert Instance.objects.get(pk=awake).run == 2
 
@@ -104,7 +104,7 @@ def test_one_that_is_made_anew_of_another_image_is_asleep_and_then_started_as_su
     api.tag(IMAGE, f"{IMAGE}-other")
     created_again(api, awake, f"{IMAGE}-other")
     row = follows(awake, State.ASLEEP, present=True)
-    supervised.wake(awake)
+    supervised.waking.wake(awake)
     again = Instance.objects.get(pk=awake)
     assert (again.state, again.run) == (State.READY, row.run + 1)
     assert again.incarnation.startswith(api.inspect_container(awake)["Id"])

@@ -6,6 +6,7 @@ import sys
 import uuid
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any, cast
 
 from docker import APIClient
 
@@ -47,7 +48,7 @@ class FakeRig(Rig):
         self.engine: FakeEngine = FakeEngine()
 
     def add(self, program: Program = Program.SERVES, **keys: str) -> str:
-        box = self.engine.add(unique(), program, **({"port": str(free_port())} | keys))
+        box = self.engine.add(unique(), program, **cast(Any, {"port": str(free_port())} | keys))
         box.listens = True
         return box.name
 
@@ -111,7 +112,7 @@ class DockerRig(Rig):
             Program.MISSING: ["/no/such/program"],
             Program.NOT_EXECUTABLE: ["/www/index.html"],
         }[program]
-        return self.containers.create(command=command, **keys)
+        return self.containers.create(command=command, **cast(Any, keys))
 
     def add_stranger(self) -> str:
         return self.containers.create(labelled=False)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from itertools import islice
 from typing import Any, Self
 from unittest.mock import sentinel
@@ -96,7 +97,7 @@ class Listener:
         self.status = 0
         self.body = b""
         self.ended = False
-        self._app = EventStream.as_asgi(**initkwargs)
+        self._app: Any = EventStream.as_asgi(**initkwargs)
         self._scope: dict[str, Any] = {
             "type": "http",
             "method": method,
@@ -105,7 +106,7 @@ class Listener:
             "headers": [],
             "has_perm": self._has_perm,
         }
-        self._scope["request"] = ASGIRequest(self._scope, None)
+        self._scope["request"] = ASGIRequest(self._scope, BytesIO())
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._outgoing: asyncio.Queue[ServerSentEvent] = asyncio.Queue()
 

@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -20,7 +21,8 @@ def test_an_event_is_kept_as_it_was_given():
 
 
 def test_what_record_returns_is_what_will_be_read_back():
-    made = record("a.b", data={"at": datetime(2026, 1, 1, tzinfo=UTC), "pair": (1, 2), 3: "key"})
+    data: dict[Any, Any] = {"at": datetime(2026, 1, 1, tzinfo=UTC), "pair": (1, 2), 3: "key"}
+    made = record("a.b", data=data)
     assert (
         made.data == EventLog.objects.get(id=made.id).data == {"at": "2026-01-01T00:00:00Z", "pair": [1, 2], "3": "key"}
     )

@@ -1,5 +1,6 @@
 """The oldest events go; the rest of the log, and whoever reads it, stays whole."""
 
+import time
 from datetime import timedelta
 from io import StringIO
 
@@ -76,7 +77,7 @@ def test_it_goes_in_batches_and_the_floor_is_committed_first(monkeypatch):
     monkeypatch.setattr(models, "PRUNE_BATCH_ROWS", 2)
     ids = aged(*[9] * 5, 0)
     floors = []
-    monkeypatch.setattr(models.time, "sleep", lambda seconds: floors.append((LogFloor.now(), len(kept()))))
+    monkeypatch.setattr(time, "sleep", lambda seconds: floors.append((LogFloor.now(), len(kept()))))
     prune("--older-than", "1d")
     assert floors == [(ids[4], 4), (ids[4], 2), (ids[4], 1)]
 

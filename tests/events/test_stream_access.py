@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from events.log import record
-from events.stream.consumer import Limits
+from events.stream.reader import Limits
 from tests.events.listening import Listener, connected, listening
 from tests.servers import wait_for
 

@@ -12,7 +12,8 @@ from events.models import EventLog
 from events.stream import consumer as consumers
 from events.stream import reader as readers
 from events.stream import tail as tail_module
-from events.stream.consumer import EventStream, Limits
+from events.stream.consumer import EventStream
+from events.stream.reader import Limits
 from tests.events.listening import Listener, arecord, ids
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,7 +12,8 @@ from httpx_sse import EventSource
 
 from access.middleware import AsgiAccess
 from events.log import record
-from events.stream.consumer import EventStream, Limits
+from events.stream.consumer import EventStream
+from events.stream.reader import Limits
 from tests.events.listening import connected
 from tests.servers import DEADLINE_SECONDS, wait_for
 

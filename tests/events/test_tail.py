@@ -8,6 +8,7 @@ from django.db import OperationalError, transaction
 from events.log import record
 from events.models import EventLog
 from events.stream import tail as tail_module
+from events.stream.commits import watch_commits
 from events.stream.ring import EVERYTHING, EventFilter
 from events.stream.tail import CursorLost, shared_tail
 from tests.events.listening import arecord
@@ -225,7 +226,7 @@ def test_a_reader_after_the_last_one_gets_a_new_tail():
 
 def test_an_error_of_the_database_is_logged_and_tried_again(monkeypatch, caplog):
     errors = iter([OperationalError("the first attempt"), OperationalError("the second attempt")])
-    really_watch = tail_module.watch_commits
+    really_watch = watch_commits
 
     def failing_at_first():
         for error in errors:

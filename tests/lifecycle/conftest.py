@@ -8,6 +8,7 @@ import pytest
 from django.dispatch import Signal
 
 from lifecycle import signals
+from lifecycle.clock import Clock
 from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import Labels
 from lifecycle.models import Instance, State
@@ -95,7 +96,7 @@ def row(name: str = NAME) -> Instance:
     return Instance.objects.get(pk=name)
 
 
-def make_row(clock: FakeClock, state: State = State.ASLEEP, name: str = NAME, **values: Any) -> Instance:
+def make_row(clock: Clock, state: State = State.ASLEEP, name: str = NAME, **values: Any) -> Instance:
     return Instance.objects.create(name=name, state=state, since=clock.now(), **values)
 
 

@@ -101,7 +101,7 @@ def test_an_error_of_the_logs_own_receiver_is_raised(lifecycle, box):
     def receiver(**data):
         raise ZeroDivisionError
 
-    receiver.durable = True
+    receiver.durable = True  # type: ignore[attr-defined]
     signals.lazy_started.connect(receiver)
     try:
         with pytest.raises(ZeroDivisionError):

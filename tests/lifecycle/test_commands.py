@@ -13,6 +13,7 @@ from lifecycle.engines.process import ProcessEngine
 from lifecycle.models import Lease, Worker
 from tests.servers import PROJECT, database_url, free_port, wait_for
 
+pytestmark = pytest.mark.server
 NAME = "reviewer-default"
 #: Echoes its work; work that is a number is the status of the answer.
 AGENT = """

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -64,7 +65,7 @@ def post(url=URL, body=b"work", content_type="text/plain", headers=TOKEN, *, use
         if user:
             await client.aforce_login(user)
             client.cookies["csrftoken"] = CSRF
-        answer = await client.post(url, body, content_type=content_type, headers=headers)
+        answer: Any = await client.post(url, body, content_type=content_type, headers=headers)
         answer.body = b"".join([part async for part in answer]) if answer.streaming else answer.content
         return answer
 

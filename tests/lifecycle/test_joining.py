@@ -32,7 +32,8 @@ class InThread(threading.Thread):
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         super().__init__(daemon=True)
-        self.lifecycle, self.error = lifecycle, None
+        self.lifecycle = lifecycle
+        self.error: Exception | None = None
         self.start()
 
     def run(self) -> None:
@@ -49,12 +50,19 @@ class InThread(threading.Thread):
         return self.error
 
 
+class Gate(threading.Event):
+    """An event that holds a call up, with another one that says when the call has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+
+
 @pytest.fixture
 def held(engine):
     """Holds the next start in the engine until it is set."""
-    gate, begun = threading.Event(), threading.Event()
-    engine.before["start"] = [lambda: (begun.set(), gate.wait(60))]
-    gate.begun = begun
+    gate = Gate()
+    engine.before["start"] = [lambda: (gate.begun.set(), gate.wait(60))]
     yield gate
     gate.set()
 

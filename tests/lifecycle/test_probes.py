@@ -107,6 +107,7 @@ def test_a_proxy_of_the_environment_is_not_asked(monkeypatch):
         assert ask(address) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behave", [trickles, holds])
 def test_an_attempt_is_bounded_however_slowly_the_agent_answers(behave):
     with agent(behave) as address:

@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 from lifecycle.clock import Clock
 from lifecycle.exceptions import EngineUnreachable
-from lifecycle.models import Instance
+from lifecycle.models import Instance, State
 from lifecycle.supervision.supervisor import Supervisor
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
@@ -47,7 +47,7 @@ def test_a_sweep_without_an_engine_stops_nothing_and_goes_on(supervisor, engine,
 
 
 def test_claims_of_the_dead_are_settled_though_the_engine_gives_no_list(supervisor, engine, events):
-    make_row(Clock(), "stopping", idle_seconds=5)
+    make_row(Clock(), State.STOPPING, idle_seconds=5)
     engine.before["instances"] = [raising(EngineUnreachable("nobody there"))]
     supervisor.sweep()
     wait_for(lambda: events.types == ["lazy_stopped"])
@@ -59,7 +59,7 @@ def test_one_slow_stop_holds_no_other_up(supervisor, engine, events):
     for name in ("slow", "quick"):
         box = engine.add(name, ready="running")
         box.begin()
-        make_row(Clock(), "stopping", name, idle_seconds=5)
+        make_row(Clock(), State.STOPPING, name, idle_seconds=5)
     supervisor.sweep()
     wait_for(lambda: len(events) == 1)
     gate.set()
@@ -67,6 +67,7 @@ def test_one_slow_stop_holds_no_other_up(supervisor, engine, events):
     assert len(events) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [DatabaseError("locked"), ZeroDivisionError()])
 def test_it_sweeps_on_whatever_went_wrong(supervisor, engine, error):
     ended = threading.Event()

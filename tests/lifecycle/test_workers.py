@@ -22,12 +22,17 @@ def worker(clock):
     return worker
 
 
+class Watch(LivenessWatch):
+    """An observer with a clock of its own, which the tests move."""
+
+    def __init__(self):
+        self.clock = FakeClock()
+        super().__init__(self.clock)
+
+
 @pytest.fixture
 def watch():
-    """An reconciler with a clock of its own."""
-    watch = LivenessWatch(FakeClock())
-    watch.clock = watch._clock
-    return watch
+    return Watch()
 
 
 def make_worker(clock, **values) -> uuid.UUID:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 
@@ -80,11 +80,13 @@ class Cluster:
         return self.folder / "log"
 
     def _run(self, program: str, *arguments: object) -> subprocess.Popen[bytes]:
-        as_user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        as_user: dict[str, Any] = (
+            {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        )
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [str(programs() / program), *map(str, arguments)],
+                [str(Path(str(programs())) / program), *map(str, arguments)],
                 cwd="/",
                 env=environment,
                 stdout=log,

@@ -1,6 +1,6 @@
 """The ids of the log are in the order of the commits, or a reader that goes by ids would miss one."""
 
-from events.log import LOCK
+from events.log import ADVISORY_LOCK
 from tests.events.listening import ids, listening, take
 from tests.servers import wait_for
 
@@ -87,7 +87,7 @@ def test_whoever_reads_on_from_the_last_id_sees_them_all(site):
 
 def test_a_writer_does_not_wait_for_ever(site):
     with site.cluster.connected(site.database) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
         waiting = site.run("from events.log import record\nrecord('a.b')", query="?options=-c%20lock_timeout%3D50ms")
         _, errors = waiting.process.communicate()
     assert "django.db.utils.OperationalError" in errors
