@@ -25,15 +25,15 @@ def need(what: str, present: object, how: str) -> None:
     pytest.skip(f"needs {what}: {how}")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test that starts a web process or another program."""
+    if STARTS_PROGRAMS & set(getattr(item, "fixturenames", ())):
+        item.add_marker("server")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a server or a program, and run Chromium's tests last.
-
-    Playwright's event loop stays in the thread, in which other tests run loops of their own.
-    """
-    for item in items:
-        if STARTS_PROGRAMS & set(getattr(item, "fixturenames", ())):
-            item.add_marker("server")
+    """Run Chromium's tests last, because Playwright's event loop stays in the thread, where others run their own."""
     items.sort(key=lambda item: "tests/browser/" in item.nodeid)
 
 

@@ -19,3 +19,14 @@ if "DORMOUSE_TEST_DATABASE_URL" in os.environ:  # tests/postgres runs a part of 
     os.environ["DATABASE_URL"] = os.environ["DORMOUSE_TEST_DATABASE_URL"]
 
 from config.settings import *  # noqa: E402, F403
+
+#: A password costs one round of hashing, which the servers that tests start accept, too. It was half of a test's time.
+PASSWORD_HASHERS = ["tests.settings.QuickHasher"]
+
+
+def __getattr__(name):  # the hasher's module needs settings that have been loaded
+    if name != "QuickHasher":
+        raise AttributeError(name)
+    from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+    return type("QuickHasher", (PBKDF2PasswordHasher,), {"iterations": 1})
