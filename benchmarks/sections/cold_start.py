@@ -15,7 +15,7 @@ from docker import APIClient
 from benchmarks.load.dispatches import Agent, Waker, added_ms
 from benchmarks.report import Section, Table, number, percentile, ratio
 from benchmarks.servers import dormouse
-from tests.docker.containers import BUSYBOX, IMAGE, Containers, image
+from tests.docker.support.containers import BUSYBOX, IMAGE, Containers, image
 from tests.servers import PROJECT, free_port
 
 HOST = os.environ.get("DORMOUSE_TEST_DOCKER_HOST", "")

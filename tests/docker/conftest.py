@@ -12,8 +12,8 @@ from lifecycle.engines.docker import DockerEngine
 from lifecycle.supervision.supervisor import Supervisor
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
-from tests.docker.engine import HOST, containers, docker_api
-from tests.docker.engine_log import EngineLog
+from tests.docker.support.engine import HOST, containers, docker_api
+from tests.docker.support.engine_log import EngineLog
 from tests.servers import Server, wait_for
 
 __all__ = ["containers", "docker_api"]

@@ -14,7 +14,7 @@ from lifecycle.engines.docker import ACT_SECONDS, DockerEngine
 from lifecycle.exceptions import Cause, StartFailed
 from lifecycle.models import Instance, State
 from lifecycle.transitions.lifecycle import Lifecycle
-from tests.docker.whole import logged
+from tests.docker.support.from_outside import logged
 
 SECOND = 10**9
 #: Accepts a connection, and says nothing.

@@ -11,8 +11,8 @@ import pytest
 from django.db import connections
 
 from lifecycle.models import Instance, Lease, State
-from tests.docker.engine_log import LONG, agree, told_by_dormouse
-from tests.docker.whole import WORK, dispatch
+from tests.docker.support.engine_log import LONG, agree, told_by_dormouse
+from tests.docker.support.from_outside import WORK, dispatch
 from tests.servers import wait_for
 
 ROUNDS = 100 if LONG else 7

@@ -9,8 +9,8 @@ import pytest
 from django.db import connections
 
 from lifecycle.models import Instance, Lease
-from tests.docker.engine_log import LONG, agree, told_by_dormouse
-from tests.docker.whole import WORK, dispatch, types
+from tests.docker.support.engine_log import LONG, agree, told_by_dormouse
+from tests.docker.support.from_outside import WORK, dispatch, types
 from tests.servers import wait_for
 
 SLEEPERS = 6

@@ -7,7 +7,7 @@ import pytest
 from lifecycle.engines.labels import ENABLE
 from lifecycle.models import Instance, State
 from lifecycle.supervision.supervisor import Supervisor
-from tests.docker.containers import IMAGE
+from tests.docker.support.containers import IMAGE
 
 SLEEPERS = 500
 

@@ -18,9 +18,9 @@ from docker import APIClient
 from lifecycle.models import EngineStatus, Instance, Lease, State
 from lifecycle.workers import processes
 from tests.conftest import need
-from tests.docker.containers import IMAGE, Containers, image
-from tests.docker.engine_log import EngineLog, agree, told_by_dormouse
-from tests.docker.whole import WORK, dispatch, logged, types
+from tests.docker.support.containers import IMAGE, Containers, image
+from tests.docker.support.engine_log import EngineLog, agree, told_by_dormouse
+from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.servers import DEADLINE_SECONDS, PROJECT, wait_for
 
 #: An engine that hangs is given up after a question's 10 s, or a call's 60 s.

@@ -12,8 +12,8 @@ from django.db import connection
 from docker.errors import NotFound
 
 from lifecycle.models import Instance, State, Worker
-from tests.docker.engine_log import LONG, agree, told_by_dormouse
-from tests.docker.whole import WORK, dispatch, logged, types
+from tests.docker.support.engine_log import LONG, agree, told_by_dormouse
+from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 #: At least; it is not continued before another has taken over, which takes more than 20 s.

@@ -11,8 +11,8 @@ import pytest
 from docker.errors import NotFound
 
 from lifecycle.models import Instance, State
-from tests.docker.engine import HOST
-from tests.docker.whole import WORK, dispatch, logged, types
+from tests.docker.support.engine import HOST
+from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.servers import PROJECT, wait_for
 
 
@@ -45,7 +45,7 @@ def settled(name):
 def test_killed_after_the_claim(server, containers):
     name = containers.create(**WORK)
     dead = subprocess.run(
-        [sys.executable, "-m", "tests.docker.dies_before_start", name],
+        [sys.executable, "-m", "tests.docker.support.dies_before_start", name],
         cwd=PROJECT,
         env=os.environ | {"DATABASE_URL": server.environment["DATABASE_URL"], "DOCKER_HOST": HOST},
     )

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from lifecycle.models import Instance, Lease
-from tests.docker.whole import WORK, types
+from tests.docker.support.from_outside import WORK, types
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 IDLE_SECONDS = 1

@@ -6,8 +6,8 @@ from django.utils import timezone
 
 from lifecycle.engines.labels import ENABLE
 from lifecycle.models import Instance, Lease, State
-from tests.docker.containers import IMAGE
-from tests.docker.whole import WORK, dispatch, types
+from tests.docker.support.containers import IMAGE
+from tests.docker.support.from_outside import WORK, dispatch, types
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from lifecycle.models import EngineStatus, Instance, Lease
-from tests.docker.containers import Containers
-from tests.docker.whole import WORK, dispatch, logged, types
+from tests.docker.support.containers import Containers
+from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.servers import DEADLINE_SECONDS, free_port, wait_for
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from docker import APIClient
 
-from tests.docker.engine import HOST, docker_api
+from tests.docker.support.engine import HOST, docker_api
 from tests.engines.rigs import DockerRig, FakeRig, ProcessRig, Rig
 
 __all__ = ["docker_api"]

@@ -13,7 +13,7 @@ from docker import APIClient
 from lifecycle.engines.base import Engine
 from lifecycle.engines.docker import DockerEngine
 from lifecycle.engines.process import ProcessEngine
-from tests.docker.containers import Containers
+from tests.docker.support.containers import Containers
 from tests.lifecycle.fake_engine import FakeEngine, Program
 from tests.servers import free_port
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
-from tests.docker.engine import HOST
+from tests.docker.support.engine import HOST
 from tests.engines.rigs import FAILS, DockerRig
 from tests.servers import free_port, wait_for
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from tests.events.listening import Follower, ids, listening, take
+from tests.events.stream.listening import Follower, ids, listening, take
 from tests.servers import wait_for
 
 WRITE = """

@@ -1,7 +1,7 @@
 """The ids of the log are in the order of the commits, or a reader that goes by ids would miss one."""
 
 from events.log import ADVISORY_LOCK
-from tests.events.listening import ids, listening, take
+from tests.events.stream.listening import ids, listening, take
 from tests.servers import wait_for
 
 LATE = """

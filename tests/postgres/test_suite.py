@@ -9,7 +9,10 @@ from tests.servers import PROJECT
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ds=tests.settings"]
 WITHOUT = ["-m", "not docker and not browser and not node"]
 #: Which database it is is no matter to them.
-ELSEWHERE = ["--ignore=tests/events/test_stream_stalled.py", "--ignore=tests/events/test_stream_requests.py"]
+ELSEWHERE = [
+    "--ignore=tests/events/stream/test_stream_stalled.py",
+    "--ignore=tests/events/stream/test_stream_requests.py",
+]
 #: Threads of these tests end without closing their connection, of which SQLite says nothing.
 QUIETLY = ["-W", "ignore:Exception ignored in", "-W", "ignore:Error when trying to teardown test databases"]
 

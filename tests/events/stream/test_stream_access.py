@@ -10,7 +10,7 @@ from django.test import Client
 
 from events.log import record
 from events.stream.reader import Limits
-from tests.events.listening import Listener, connected, listening
+from tests.events.stream.listening import Listener, connected, listening
 from tests.servers import wait_for
 
 

@@ -1,4 +1,4 @@
-"""What the tests of a whole Dormouse do and see from outside."""
+"""What tests do with a running Dormouse from outside: dispatch work, and read its log."""
 
 import httpx
 

@@ -12,7 +12,7 @@ import pytest
 from docker import APIClient
 
 from tests.conftest import need
-from tests.docker.containers import BUSYBOX, IMAGE, Containers, image
+from tests.docker.support.containers import BUSYBOX, IMAGE, Containers, image
 
 HOST = os.environ.get("DORMOUSE_TEST_DOCKER_HOST", "")
 HOW = ".ci/dockerd start DIR (as root; needs docker.io), then export DORMOUSE_TEST_DOCKER_HOST=what it printed"

@@ -6,8 +6,8 @@ import time
 
 from events.log import record
 from events.models import EventLog
-from tests.events.listening import LAST, Follower
-from tests.events.test_stream_resume import writing
+from tests.events.stream.listening import LAST, Follower
+from tests.events.stream.test_stream_resume import writing
 from tests.servers import wait_for
 
 LONG = bool(os.environ.get("DORMOUSE_LONG"))

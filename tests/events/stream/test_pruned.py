@@ -13,7 +13,7 @@ from django_eventstream.utils import get_storage
 from events.log import record
 from events.models import EventLog, LogFloor
 from events.stream import tail as tail_module
-from tests.events.listening import Listener, arecord, ids
+from tests.events.stream.listening import Listener, arecord, ids
 
 pytestmark = pytest.mark.django_db(transaction=True)
 prune = database_sync_to_async(EventLog.objects.prune)

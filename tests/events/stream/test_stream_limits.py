@@ -14,7 +14,7 @@ from events.stream import reader as readers
 from events.stream import tail as tail_module
 from events.stream.consumer import EventStream
 from events.stream.reader import Limits
-from tests.events.listening import Listener, arecord, ids
+from tests.events.stream.listening import Listener, arecord, ids
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

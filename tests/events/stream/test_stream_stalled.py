@@ -10,7 +10,7 @@ from pathlib import Path
 
 from events.log import record
 from events.models import EventLog
-from tests.events.listening import LAST
+from tests.events.stream.listening import LAST
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 STALLED = 50 if os.environ.get("DORMOUSE_LONG") else 8

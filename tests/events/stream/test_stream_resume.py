@@ -10,7 +10,7 @@ import httpx
 
 from events.log import record
 from events.models import EventLog
-from tests.events.listening import ids, listening, take
+from tests.events.stream.listening import ids, listening, take
 from tests.servers import PROJECT
 
 WRITE = """

@@ -11,9 +11,9 @@ from events.models import EventLogQuerySet
 from events.stream import tail as tail_module
 from events.stream.ring import EVERYTHING, EventFilter
 from events.stream.tail import shared_tail
-from tests.events.listening import Listener, arecord
-from tests.events.listening import ids as ids_of
-from tests.events.test_tail import MUCH, following, ids, read
+from tests.events.stream.listening import Listener, arecord
+from tests.events.stream.listening import ids as ids_of
+from tests.events.stream.test_tail import MUCH, following, ids, read
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -7,7 +7,7 @@ import pytest
 
 from events.log import record
 from events.models import EventLog
-from tests.events.listening import connected, ids, listening, take
+from tests.events.stream.listening import connected, ids, listening, take
 
 
 def test_a_stream_has_the_headers_of_one(server):

@@ -14,7 +14,7 @@ from access.middleware import AsgiAccess
 from events.log import record
 from events.stream.consumer import EventStream
 from events.stream.reader import Limits
-from tests.events.listening import connected
+from tests.events.stream.listening import connected
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 COUNT = 5_000 if connection.vendor == "sqlite" else 500

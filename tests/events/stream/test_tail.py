@@ -11,7 +11,7 @@ from events.stream import tail as tail_module
 from events.stream.commits import watch_commits
 from events.stream.ring import EVERYTHING, EventFilter
 from events.stream.tail import CursorLost, shared_tail
-from tests.events.listening import arecord
+from tests.events.stream.listening import arecord
 from tests.servers import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
