@@ -12,7 +12,7 @@ NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def installed(folder: Path) -> Path:
-    """`node_modules` beside the `package-lock.json` in `folder`; installs it where it is missing or another."""
+    """Return the `node_modules` for the `package-lock.json` in `folder`. Install it if it is missing or out of date."""
     modules = folder / "node_modules"
     mark = modules / ".installed"
     lock = (folder / "package-lock.json").read_text()

@@ -19,7 +19,7 @@ DEADLINE_SECONDS = 60
 
 
 def wait_for(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS, what: str = "") -> T:
-    """The first true value of `condition`; fails the test when none came in time."""
+    """Return the first true value of `condition`. Fail the test if none comes in time."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {seconds} s in vain for {what or condition}"
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def database_url() -> str:
-    """Of the test's database, for other processes."""
+    """Return the URL of the test's database, for other processes."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{database['NAME']}"
@@ -78,12 +78,12 @@ class Server:
         return {"Authorization": f"Bearer {self.TOKEN}"}
 
     def kill(self) -> None:
-        """SIGKILL: no handler, no `finally`, no goodbye."""
+        """Kill it with SIGKILL: no handler and no `finally` runs."""
         self.process.kill()
         self.process.wait()
 
     def restart(self) -> Self:
-        """Again, on the same port."""
+        """Stop it, and start it again on the same port."""
         self.stop()
         return self.start().wait_until_up()
 

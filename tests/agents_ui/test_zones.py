@@ -1,4 +1,4 @@
-"""Times and days in the reader's zone, which a cookie names and nobody has to believe."""
+"""Times and days in the reader's zone, which a cookie names and the server checks."""
 
 from datetime import UTC, datetime
 

@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def complaints() -> Iterator[list[str]]:
-    """What the browser complained of: any error, and any violation of the Content-Security-Policy. None is right."""
+    """Collect the browser's errors and violations of the Content-Security-Policy. There must be none."""
     found: list[str] = []
     yield found
     assert found == []
@@ -115,7 +115,7 @@ def web(chromium: Browser, django_db_setup: None, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def server(web: Server, operator: User) -> Server:
-    """With a user "operator", who may see events."""
+    """Start a server with a user "operator" who may view events."""
     return web
 
 
@@ -127,6 +127,6 @@ def own_server(serve: Callable[..., Server], chromium: Browser, operator: User) 
 
 @pytest.fixture
 def proxy(server: Server, tmp_path: Path) -> Iterator[Proxy]:
-    """In front of the server: a line that can be cut, stalled, and made to refuse."""
+    """Provide a proxy in front of the server that can cut, stall and refuse connections."""
     with Proxy(server.port) as proxy:
         yield proxy

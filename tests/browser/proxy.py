@@ -13,7 +13,7 @@ ANSWERS = {
 
 
 class Proxy:
-    """`url` leads to 127.0.0.1:`port`. `asked` has the first line of every request, whatever became of it."""
+    """`url` leads to 127.0.0.1:`port`. `asked` has the first line of every request, answered or not."""
 
     def __init__(self, port: int) -> None:
         self.target = port
@@ -43,7 +43,7 @@ class Proxy:
         self._do(self._cut())
 
     def stall(self) -> None:
-        """Nothing passes any more, and nobody is told."""
+        """Let nothing pass any more, without closing a connection."""
         self.loop.call_soon_threadsafe(self.flows.clear)
 
     def refuse(self, status: int, only: str = "") -> None:

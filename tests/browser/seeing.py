@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 SignIn = Callable[..., Page]
 
-#: As the browser does with a tab that nobody looks at, or looks at again.
+#: What the browser does with a tab that is hidden, or shown again.
 HIDE = """hidden => {
     Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
     document.dispatchEvent(new Event('visibilitychange'));
@@ -32,7 +32,7 @@ def shows(page: Page, ids: list[int]) -> None:
 
 
 def rows(page: Page, count: int = 1000) -> list[str]:
-    """As HTML, day by day."""
+    """Return the timeline as HTML, day by day."""
     found: list[str] = page.evaluate(
         """count => [...document.querySelectorAll('#timeline h3, #timeline .row')].map(part => part.outerHTML)
             .slice(0, count)""",

@@ -14,7 +14,7 @@ from tests.servers import Server, wait_for
 
 
 def listen(page: Page) -> None:
-    """From now on to all that the page says of its connection; inside it, for it may say it for a moment only."""
+    """Record every text that the page shows of its connection, inside the page, because a text may be short-lived."""
     page.evaluate(
         """() => {
             const connection = document.getElementById('connection');
@@ -184,7 +184,7 @@ def test_an_hour_asleep(proxy: Proxy, sign_in: SignIn):
     page.reload()
     is_live(page)
     shows(page, [])
-    proxy.stall()  # a line that did not outlive the night, of which nobody was told
+    proxy.stall()  # a connection that has gone without being closed
     ids = [record("a.b").id for _ in range(120)]
     listen(page)
     page.clock.fast_forward("01:00:00")

@@ -1,4 +1,4 @@
-"""New rows wait while somebody reads: nothing that is read moves, and what waits is counted."""
+"""New rows are held while the list is read: nothing in it moves, and the held rows are counted."""
 
 import time
 from itertools import pairwise
@@ -158,7 +158,7 @@ def test_the_list_never_has_more_than_500_rows_and_the_older_ones_are_a_link_awa
 
 @pytest.mark.parametrize(("read", "height"), [(focus, 700), (focus, 1600), (scroll, 700)])
 def test_on_a_phone_it_does_not_move_either_when_the_cards_above_it_grow(server, sign_in: SignIn, read, height: int):
-    """Scrolled, or not scrolled at all, where the browser itself keeps nothing in its place."""
+    """Test a scrolled page, and one that is not scrolled, in which the browser itself keeps nothing in place."""
     Instance.objects.create(name="planner", since=timezone.now(), run=3)
     for _ in range(60):
         record("a.b", instance="planner")

@@ -1,4 +1,4 @@
-"""Many tabs of one browser, and tabs that nobody looks at."""
+"""Many tabs of one browser, and hidden tabs."""
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -90,7 +90,7 @@ def test_a_tab_that_hears_nothing_takes_over(proxy: Proxy, sign_in: SignIn):
 
 @pytest.fixture
 def without_locks(proxy: Proxy, sign_in: SignIn) -> Page:
-    """As on plain HTTP from another machine."""
+    """Take the locks away, as on plain HTTP from another machine."""
     page = sign_in(proxy)
     page.context.add_init_script("Object.defineProperty(navigator, 'locks', {value: undefined})")
     page.reload()

@@ -7,5 +7,5 @@ from tests import npm
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """Beside the programs of Node.js, which find in it what they import."""
+    """Install npm's packages beside the programs of Node.js that import them."""
     return npm.installed(Path(__file__).parent)

@@ -18,7 +18,7 @@ TYPES = ["stream-open", "stream-reset", "stream-end", "a.b"]
 
 
 class Following:
-    """From `cursor` on. `heard` grows: ("a.b", 42)."""
+    """A client that follows the stream from `cursor` on. `heard` grows by entries such as ("a.b", 42)."""
 
     def __init__(self, server: Server, cursor: int, command: list[str], **environment: str) -> None:
         self.heard: list[tuple[str, int]] = []
@@ -75,7 +75,7 @@ def follow(client: str, server: Server, cursor: int, cookie: str) -> Following:
 
 
 def readme_loop(server: Server, cursor: int) -> str:
-    """As it stands there, but for the address and where it begins."""
+    """Return the loop of the document, with this server's address and this cursor."""
     (loop,) = re.findall(r"```bash\n(.*?)```", (PROJECT / "docs" / "events.md").read_text(), re.DOTALL)
     assert "cursor=0\n" in loop
     assert "http://127.0.0.1:8000/events" in loop

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote connect, resume after a crash, and are told of what was pruned."""
+"""Clients that others wrote connect, resume after a crash, and are told of what was pruned."""
 
 import shutil
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ from tests.servers import wait_for
 
 @pytest.fixture
 def cookie(transactional_db):
-    """Of the session of somebody who may view events."""
+    """Return the session cookie of a user who may view events."""
     user = User.objects.create_user("viewer")
     user.user_permissions.add(Permission.objects.get(codename="view_eventlog"))
     client = Client()

@@ -58,7 +58,7 @@ def test_every_page_says_what_it_may_load(db, address):
 
 
 def test_a_server_may_open_as_many_files_as_streams_need(serve):
-    """A shell allows 1024, where the system allows many more."""
+    """Test it in a process whose limit is that of most shells, 1024, although the system allows more."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
     try:

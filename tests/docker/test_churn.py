@@ -49,7 +49,7 @@ def servers(serve_docker):
 
 
 def dispatch_somewhere(servers, name):
-    """Whatever comes of it: the process may be killed before it answers, or another's that was at work on it."""
+    """Dispatch, and ignore the outcome, because the process that answers or the one that starts may be killed."""
     while True:
         try:
             answer = dispatch(random.choice(servers), name)

@@ -35,7 +35,7 @@ def killed_while_starting(server, containers, **keys):
 
 
 def settled(name):
-    """The one event that the restarted process told, when its row is nobody's any more."""
+    """Return the one event that the restarted process recorded, when its claim has ended."""
     (event,) = wait_for(lambda: logged(name), what="the event")
     row = Instance.objects.get(pk=name)
     assert row.owner is None

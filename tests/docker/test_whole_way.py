@@ -116,7 +116,7 @@ def test_latency_agrees_with_what_is_seen_from_outside(server, containers, watch
 
 
 def wall_of_boot() -> float:
-    """What /proc/uptime counts from, in the engine's wall time."""
+    """Return the wall time at which /proc/uptime was 0."""
     return datetime.now().timestamp() - seconds_since_boot()
 
 

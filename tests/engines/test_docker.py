@@ -158,7 +158,7 @@ def test_a_stop_kills_what_ignores_it_after_the_grace(engine, containers):
 
 
 def test_output_of_a_running_container_is_whole_without_a_mark(engine, containers):
-    """What it wrote in its first instant is older than its StartedAt."""
+    """Output of the first instant is older than StartedAt."""
     name = containers.create(command=["sh", "-c", f"({FAILS}); sleep 60"])
     engine.start(name)
     first = wait_for(lambda: engine.output(name, 20))

@@ -27,7 +27,7 @@ def engine(process_rig):
 
 
 def pids(rig, name):
-    """Those of the group of `name` that live."""
+    """Return the pids of the instance's group that live."""
     leader = wait_for(lambda: (rig.run_dir / f"{name}.lock").read_text().splitlines()[1:])[0].split()[0]
     found = subprocess.run(["pgrep", "-g", leader], capture_output=True, text=True)
     return [pid for pid in found.stdout.split() if processes.start_ticks(int(pid))]

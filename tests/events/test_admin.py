@@ -1,4 +1,4 @@
-"""The audit: everybody who may look sees all of it, nobody changes it."""
+"""The audit: a permitted user sees every event, and no user changes one."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def event(db: None) -> EventLog:
 
 @pytest.fixture
 def superuser(admin_user: User) -> Client:
-    """With CSRF checks on, as in life."""
+    """Return a client with CSRF checks, as browsers meet them."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     return client

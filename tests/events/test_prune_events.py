@@ -1,4 +1,4 @@
-"""The oldest events go; the rest of the log, and whoever reads it, stays whole."""
+"""The oldest events are removed; the rest of the log and its readers miss nothing."""
 
 import time
 from datetime import timedelta

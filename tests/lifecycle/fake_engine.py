@@ -13,7 +13,7 @@ from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
 
 
 class Program(Enum):
-    """What an instance runs."""
+    """The program that an instance runs."""
 
     SERVES = "serves"
     #: Writes a line and exits with code 3.
@@ -157,7 +157,7 @@ class FakeEngine(Engine):
 
 
 def raising(error: BaseException) -> Callable[[], object]:
-    """For `FakeEngine.before` and `after`."""
+    """Return a function that raises `error`, for `FakeEngine.before` and `after`."""
 
     def do() -> object:
         raise error

@@ -1,4 +1,4 @@
-"""Who is alive, and who is not any more."""
+"""Which workers are alive, and which are dead."""
 
 import os
 import subprocess

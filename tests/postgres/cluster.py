@@ -21,14 +21,14 @@ OPTIONS = {"fsync": "off", "max_connections": "200", "listen_addresses": "127.0.
 
 
 def programs() -> Path | None:
-    """Where initdb and postgres are; Debian does not put them on the PATH."""
+    """Return the folder of initdb and postgres, which Debian does not put on the PATH."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     found += [Path(path).parent for path in [shutil.which("initdb")] if path]
     return max(found, default=None)
 
 
 class Cluster:
-    """Runs as a user of its own where the tests run as root, which PostgreSQL refuses to."""
+    """A PostgreSQL cluster. If the tests run as root, it runs as another user, because PostgreSQL refuses root."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -45,13 +45,13 @@ class Cluster:
         return self
 
     def stop(self) -> None:
-        """At once, without waiting for its clients."""
+        """Stop at once, without waiting for clients."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(DEADLINE_SECONDS)
 
     def kill(self) -> None:
-        """As a crash of the server: what is committed is recovered at the next start."""
+        """Stop as in a crash. What is committed is recovered at the next start."""
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(DEADLINE_SECONDS)
 

@@ -29,7 +29,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def migrated(cluster: Cluster) -> Cluster:
-    """With a database to copy from."""
+    """Start a cluster with a migrated database that tests copy."""
     with cluster.connected() as connection:
         connection.execute(f"CREATE DATABASE {MIGRATED}")
     migrate = "from django.core.management import call_command\ncall_command('migrate', verbosity=0)"

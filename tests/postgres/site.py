@@ -44,7 +44,7 @@ class Command:
         self.process.stdin.flush()
 
     def end(self) -> str:
-        """What it wrote, when it has ended well."""
+        """Wait for its end, which must be without an error, and return what it wrote."""
         out, errors = self.process.communicate()
         assert self.process.returncode == 0, errors
         return out

@@ -65,7 +65,7 @@ def test_an_event_arrives_after_the_listening_connection_was_killed(site):
 
 
 def test_an_event_arrives_although_the_connection_that_listens_says_nothing_any_more(site):
-    """As when a machine is gone without a word: the connection stays, and nothing comes."""
+    """Freeze the connection, as if its machine had disappeared: it stays open, and nothing comes."""
     server = site.serve()
     with listening(server) as messages:
         next(messages)

@@ -34,7 +34,7 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT gra
 
 
 def test_a_transaction_that_commits_late_keeps_no_reader_from_anything(site):
-    """It took its id, and is not committed: whoever comes next waits, and no reader sees a later id first."""
+    """A writer has its id and has not committed. The next writer waits, and no reader sees a later id first."""
     start = site.record()
     servers = [site.serve(), site.serve()]
     with listening(servers[0]) as here, listening(servers[1]) as there:
@@ -71,7 +71,7 @@ def test_others_pass_a_transaction_that_has_not_recorded_yet(site):
 
 
 def test_whoever_reads_on_from_the_last_id_sees_them_all(site):
-    """With four writers at once and transactions of every length, a fifth of which roll back."""
+    """Four writers at once have transactions of every length, and roll a fifth of them back."""
     writers = [site.run(MANY) for _ in range(4)]
     seen, last = [], 0
     while any(writer.process.poll() is None for writer in writers):

@@ -1,4 +1,4 @@
-"""What the suite asks of SQLite, asked of PostgreSQL, in processes of their own: each has one database."""
+"""The suite's tests with PostgreSQL instead of SQLite, in processes of their own, because each has one database."""
 
 import os
 import subprocess
@@ -8,12 +8,12 @@ from tests.servers import PROJECT
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ds=tests.settings"]
 WITHOUT = ["-m", "not docker and not browser and not node"]
-#: Which database it is is no matter to them.
+#: These do not depend on the database.
 ELSEWHERE = [
     "--ignore=tests/events/stream/test_stream_stalled.py",
     "--ignore=tests/events/stream/test_stream_requests.py",
 ]
-#: Threads of these tests end without closing their connection, of which SQLite says nothing.
+#: Threads of these tests end without closing their connection. SQLite gives no warning for that.
 QUIETLY = ["-W", "ignore:Exception ignored in", "-W", "ignore:Error when trying to teardown test databases"]
 
 

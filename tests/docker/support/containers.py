@@ -103,7 +103,7 @@ class Containers:
         return bool(self.state(name)["Running"])
 
     def read(self, name: str, path: str) -> str:
-        """What `path` holds inside."""
+        """Return the content of the file `path` in the container."""
         chunks, _ = self.api.get_archive(name, path)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             file = archive.extractfile(archive.next())  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ class Containers:
         self.api.put_archive(name, "/", packed.getvalue())
 
     def remove_too(self, name: str) -> None:
-        """At the end, one that got this name in another way."""
+        """Remove at the end a container that got this name in another way."""
         self._names.append(name)
 
     def remove_all(self) -> None:

@@ -18,7 +18,7 @@ TELLS_LATE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Told:
-    """What one of the two logs tells: `start` and `die` are the engine's, the others Dormouse's."""
+    """An entry of one of the two logs: `start` and `die` are the engine's, the others Dormouse's."""
 
     at: float
     what: str
@@ -69,7 +69,7 @@ WAYS = {
 
 
 def agree(engine: Iterable[Told], dormouse: Iterable[Told]) -> str:
-    """Walks both logs in the order of time, and returns the state at their end. Fails where they disagree."""
+    """Walk both logs in the order of time, and return the state at their end. Fail if they disagree."""
     told = sorted([*engine, *dormouse], key=lambda one: one.at - TELLS_LATE_SECONDS * (one.what == "die"))
     state, run = "asleep", 0
     for number, one in enumerate(told):

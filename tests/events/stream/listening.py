@@ -137,7 +137,7 @@ class Listener:
         return messages
 
     async def closed(self) -> dict[str, Any]:
-        """Waits for the end of the response; the body as JSON where it was no stream."""
+        """Wait for the end of the response. Return its body as JSON if it was no stream."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             await self.task
         return json.loads(self.body) if self.status != 200 else {}

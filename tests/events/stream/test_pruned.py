@@ -20,7 +20,7 @@ prune = database_sync_to_async(EventLog.objects.prune)
 
 
 def skip_ids(count):
-    """As PostgreSQL does when transactions roll back: ids that will never be."""
+    """Leave ids out, as PostgreSQL does when transactions roll back."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(
@@ -156,7 +156,7 @@ def test_a_prune_that_has_only_raised_the_floor_is_told_as_well(log):
 
 @pytest.mark.parametrize("left", [0, 1, 3])
 def test_a_prune_that_overtakes_the_tail_is_told(monkeypatch, left):
-    """What this process had not read yet is gone when it looks again: after a long outage, say."""
+    """After a long outage, rows that this process has not read yet have been pruned."""
     has_read, may_read = threading.Event(), threading.Event()
     read = tail_module.Tail._read
     seen = record("a.b").id

@@ -1,4 +1,4 @@
-"""Thousands of cursors, headers and query strings that nobody should send: no 500, no hang, no connection left."""
+"""Thousands of cursors, headers and query strings that no client should send: no 500, no hang, no connection left."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ PIECES = [
 
 
 class Dice(random.Random):
-    """Of a fixed seed, so that what fails once fails again."""
+    """Return random requests with a fixed seed, so that a failure can be repeated."""
 
     def text(self):
         pieces = [self.choice(PIECES) for _ in range(self.choice([1, 1, 1, 2, 3]))]
@@ -78,7 +78,7 @@ async def ask(app, query, headers):
 
 
 def is_readable(query):
-    """Whether Django makes anything of it."""
+    """Return whether Django can parse the request."""
     try:
         return query.decode().count("&") < 1000
     except UnicodeDecodeError:
@@ -121,7 +121,7 @@ def test_any_cursor_header_and_query_is_answered_and_leaves_nothing_behind():
 
 
 def test_a_real_server_answers_them_too(serve):
-    """With the bytes as they are, which is no HTTP at all in part."""
+    """Send the bytes as they are. Some of them are not HTTP at all."""
     server = serve(DORMOUSE_MAX_STREAMS="20", PYTHONDEVMODE="")
     dice = Dice(4)
     statuses = set()

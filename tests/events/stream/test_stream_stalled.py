@@ -1,4 +1,4 @@
-"""Readers that stop reading: what they cost, what the others feel of it, and that they lose nothing.
+"""Readers that stop reading: what they cost, whether the others are delayed, and that they lose nothing.
 
 DORMOUSE_LONG=1 makes it fifty of them.
 """
@@ -18,12 +18,12 @@ EVENTS = 330
 TEXT = "x" * 62_000  # all of them 20 MB
 #: The contract allows 5 MB. What is held for one is its last chunk, and 64 KiB of the transport's.
 MOST_BYTES = 1_000_000
-#: The ring, and what is made of it, whoever reads.
+#: The ring and its chunks, which the server keeps for all readers together.
 SHARED_BYTES = 2 * 8 * 1024 * 1024
 
 
 class Bytes:
-    """A reader with a bare socket, which takes next to nothing as long as nobody reads it."""
+    """A reader with a bare socket, which receives almost nothing while it does not read."""
 
     def __init__(self, server, cursor):
         self.server, self.cursor = server, cursor
@@ -48,7 +48,7 @@ class Bytes:
         return self.seen
 
     def _read(self):
-        """To the end of the connection, or to LAST."""
+        """Read to the end of the connection, or to LAST."""
         with self.socket, self.socket.makefile("rb") as lines:
             for line in lines:
                 if line.startswith(b"event: "):
@@ -64,7 +64,7 @@ class Bytes:
 
 
 def resident_bytes(server):
-    """Of the web process, as Linux counts it."""
+    """Return the memory of the web process, as Linux counts it."""
     pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 

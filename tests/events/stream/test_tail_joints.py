@@ -1,4 +1,4 @@
-"""Where the tail's parts meet, with the interleaving forced: the database's pages, the ring, the wait for commits."""
+"""The joints between the tail's parts (pages of the database, ring, wait for commits), with interleavings forced."""
 
 import asyncio
 import threading
@@ -171,7 +171,7 @@ def test_a_tail_that_ends_while_a_page_is_read_disturbs_nobody(monkeypatch):
 
 @pytest.mark.parametrize("ring_bytes", [0, 2_000, 1_000_000])
 def test_readers_at_every_id_there_is_agree(monkeypatch, ring_bytes):
-    """As Kubernetes tests its watches: some come before the events, some among them and some after."""
+    """Start readers before, between and after the events, as Kubernetes tests its watches."""
     monkeypatch.setattr(tail_module, "RING_BYTES", ring_bytes)
     monkeypatch.setattr(tail_module, "PAGE_ROWS", 7)
     old = many(20)

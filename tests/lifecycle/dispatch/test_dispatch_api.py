@@ -25,7 +25,7 @@ TOKEN = {"Authorization": "Bearer the-tests-token"}
 
 
 class Agent:
-    """What reaches the agent, and what it answers."""
+    """An agent: it keeps the requests that reach it, and answers as the test says."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[httpx.Request, bytes]] = []
@@ -58,7 +58,7 @@ def sleeper(engine, worker_agent):
 
 
 def post(url=URL, body=b"work", content_type="text/plain", headers=TOKEN, *, user=None, **more):
-    """A program's POST, or a person's; the answer with its `body`, and its `problem` where it is one."""
+    """Send a program's or a person's POST. Return the answer with its `body`, and its `problem` if it is one."""
 
     async def ask():
         client = AsyncClient(**more)

@@ -80,7 +80,7 @@ def test_an_answer_that_the_agent_breaks_off_is_broken_for_the_caller(server, wo
 
 
 def test_work_that_came_in_chunks_reaches_the_agent_with_its_length(server):
-    """Which is all that many agents know."""
+    """Many agents can read only a body with a length."""
     with dispatch(server, iter([b"break off ", b"chunks"])) as answer:
         assert answer.status_code == 200
         assert next(answer.iter_text()) == "half"

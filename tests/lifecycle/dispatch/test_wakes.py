@@ -1,4 +1,4 @@
-"""Wakes for coroutines: one leader in a thread, and nobody who waits can do harm by leaving."""
+"""Wakes for coroutines: one leader in a thread, and a waiting caller that leaves harms no other."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from tests.servers import DEADLINE_SECONDS, wait_for
 
 @pytest.fixture
 def wakes(transactional_db, engine, events, box):
-    """With clocks that run: its threads wait for each other."""
+    """Provide wakes with clocks that run, because the threads wait for each other."""
     worker = ThisWorker("test")
     worker.send_heartbeat()
     wakes = Wakes(Lifecycle(engine, worker, sink=events, probe=lambda seen, labels: None))
@@ -149,7 +149,7 @@ def test_an_error_is_raised_as_it_is(wakes, engine):
 
 
 def test_what_an_unforeseen_error_left_claimed_is_settled_without_another_dispatch(wakes, engine, box, events):
-    """By its own process, for that lives; it need not have a supervisor."""
+    """Its own process settles it, because that is alive. It need not have a supervisor."""
 
     def goes_wrong():
         box.begin()

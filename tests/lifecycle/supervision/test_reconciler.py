@@ -101,7 +101,7 @@ def test_a_claim_is_its_owners_alone(reconciler, lifecycle, clock, box, state, r
 
 
 def test_a_row_that_changes_after_it_was_read_is_left_alone(reconciler, lifecycle, engine, clock, box):
-    """Between the list and the change, a dispatch woke it."""
+    """A dispatch wakes it between the list and the change of its row."""
     reconciler.reconcile()
     box.begin()
     engine.before["inspect"] = [lambda: Instance.objects.update(state=State.STARTING, version=9)]

@@ -1,4 +1,4 @@
-"""Late answers, lost claims and sinks that fail: who does not own a transition changes nothing."""
+"""Late answers, lost claims and sinks that fail: a worker that does not own a transition changes nothing."""
 
 import uuid
 
@@ -19,7 +19,7 @@ def take_over(**values):
 
 
 def test_a_late_answer_of_an_earlier_run_changes_nothing(lifecycle, engine, box, events):
-    """Another worker held this one for dead, and settled its run; the start answers afterwards."""
+    """Another worker took this one for dead and settled its run; the start answers afterwards."""
 
     def settled_by_another():
         take_over(state=State.READY, incarnation=box.incarnation, probed=True, run=1)
@@ -31,7 +31,7 @@ def test_a_late_answer_of_an_earlier_run_changes_nothing(lifecycle, engine, box,
     assert row().state == State.READY
 
 
-def test_who_lost_its_claim_asks_the_engine_for_nothing(lifecycle, engine, clock, box, events):
+def test_a_worker_that_lost_its_claim_asks_the_engine_for_nothing(lifecycle, engine, clock, box, events):
     check = lifecycle.claims.check
 
     def lose_it(found):
@@ -45,7 +45,7 @@ def test_who_lost_its_claim_asks_the_engine_for_nothing(lifecycle, engine, clock
     assert events.only("lazy_started")["run"] == 2
 
 
-def test_who_lost_its_claim_while_it_looked_stops_nothing(lifecycle, engine, clock, box, events):
+def test_a_worker_that_lost_its_claim_during_an_inspection_stops_nothing(lifecycle, engine, clock, box, events):
     """An inspection may wait for long; the run that another has begun meanwhile is not stopped."""
     use(lifecycle)
     clock.go(3600)
@@ -55,17 +55,19 @@ def test_who_lost_its_claim_while_it_looked_stops_nothing(lifecycle, engine, clo
     assert box.running
 
 
-def test_a_worker_in_doubt_starts_nothing(lifecycle, engine, clock, box, monkeypatch):
-    """It waits until it has beaten again."""
-    doubts = [True] * 3 + [False] * 9
-    monkeypatch.setattr(lifecycle.worker, "heartbeat_overdue", lambda: doubts.pop(0))
+def test_a_worker_with_an_overdue_heartbeat_starts_nothing_until_it_succeeds(
+    lifecycle, engine, clock, box, monkeypatch
+):
+    """It waits until a heartbeat has succeeded."""
+    overdue = [True] * 3 + [False] * 9
+    monkeypatch.setattr(lifecycle.worker, "heartbeat_overdue", lambda: overdue.pop(0))
     began = clock.monotonic()
     use(lifecycle)
     assert engine.count("start") == 1
     assert clock.monotonic() > began
 
 
-def test_a_worker_that_stays_in_doubt_says_so_to_who_waits(lifecycle, engine, box, monkeypatch):
+def test_a_dispatch_fails_if_the_heartbeat_stays_overdue(lifecycle, engine, box, monkeypatch):
     """A disk that is full: everything can be read, and nothing written."""
     monkeypatch.setattr(lifecycle.worker, "heartbeat_overdue", lambda: True)
     with pytest.raises(OperationalError, match="nothing could be written to the database for 30 s"):
@@ -73,10 +75,10 @@ def test_a_worker_that_stays_in_doubt_says_so_to_who_waits(lifecycle, engine, bo
     assert engine.count("start") == 0
 
 
-def test_a_worker_that_comes_into_doubt_with_its_claim_starts_when_it_has_beaten(lifecycle, box, events, monkeypatch):
-    """The database was locked for seconds: nobody else held it for dead, and it goes on."""
-    doubts = [False, True, True]
-    monkeypatch.setattr(lifecycle.worker, "heartbeat_overdue", lambda: bool(doubts) and doubts.pop(0))
+def test_a_claim_is_kept_if_the_heartbeat_is_overdue_for_a_moment(lifecycle, box, events, monkeypatch):
+    """The database was locked for seconds. No other worker took this one for dead, so it goes on."""
+    overdue = [False, True, True]
+    monkeypatch.setattr(lifecycle.worker, "heartbeat_overdue", lambda: bool(overdue) and overdue.pop(0))
     use(lifecycle)
     assert events.only("lazy_started")["run"] == 1
 

@@ -1,4 +1,4 @@
-"""use(): starts that fail, and those of which nobody knows yet."""
+"""Starts that fail, and starts whose outcome is not known yet."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""use() in two processes at once: one start, whose result everybody gets."""
+"""Wakes in two processes at once: one start, and both get its result."""
 
 import threading
 from datetime import timedelta
@@ -28,7 +28,7 @@ def two(transactional_db, engine, box) -> tuple[Lifecycle, Lifecycle]:
 
 
 class InThread(threading.Thread):
-    """A use in a thread of its own, which keeps what it raised."""
+    """A wake in a thread of its own, which keeps what it raised."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         super().__init__(daemon=True)
@@ -86,7 +86,7 @@ def test_a_second_dispatch_waits_for_the_first_start(two, engine, held):
     assert engine.count("start") == 1
 
 
-def test_who_joined_a_run_gets_its_failure(two, engine, held):
+def test_a_dispatch_that_joined_a_run_gets_its_failure(two, engine, held):
     engine.before["start"].append(lambda: None)
     engine.boxes[NAME].program = Program.MISSING
     first = InThread(two[0])
@@ -98,7 +98,7 @@ def test_who_joined_a_run_gets_its_failure(two, engine, held):
     assert engine.count("start") == 1
 
 
-def test_who_comes_after_a_failed_run_makes_a_new_one(two, engine):
+def test_a_dispatch_after_a_failed_run_makes_a_new_run(two, engine):
     engine.boxes[NAME].program = Program.MISSING
     assert isinstance(InThread(two[0]).result(), StartFailed)
     assert isinstance(InThread(two[1]).result(), StartFailed)
@@ -131,7 +131,7 @@ def test_a_dispatch_that_meets_a_stop_waits_for_its_end_and_wakes_it(two, engine
 
 
 def test_a_waiting_fake_engine_is_never_asked_in_a_transaction(two, engine, box):
-    """Of SQLite's one writer nobody could wait for another."""
+    """SQLite has one writer, so a transaction around an engine call would block every other one."""
     inside = []
     for call in ("inspect", "start", "stop"):
         engine.before[call] = [lambda: inside.append(connection.in_atomic_block)] * 20

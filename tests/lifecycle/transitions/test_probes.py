@@ -17,7 +17,7 @@ from tests.servers import free_port
 SECOND = timedelta(seconds=1)
 
 
-#: What to do where nobody listens.
+#: What the message advises if no agent listens.
 ELSEWHERE = "; does it listen on port 1, on all addresses?"
 
 
@@ -54,7 +54,7 @@ def answers(head):
 
 
 def closes(connection, ended):
-    """As Docker's proxy does with nothing behind it."""
+    """Close the connection, as Docker's proxy does without an agent."""
 
 
 def holds(connection, ended):

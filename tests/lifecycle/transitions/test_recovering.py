@@ -170,7 +170,7 @@ def test_a_dead_workers_claim_is_told_as_recovered_at_a_later_try_too(lifecycle,
     assert events.only(type)["recovered"] is True
 
 
-def test_a_worker_in_doubt_takes_nothing_over(lifecycle, engine, clock, starting, events):
+def test_a_worker_with_an_overdue_heartbeat_takes_nothing_over(lifecycle, engine, clock, starting, events):
     clock.listeners.clear()
     clock.go(11)
     recover(lifecycle)

@@ -1,4 +1,4 @@
-"""stop_idle(): who is stopped, when, and who never is."""
+"""Which instances are stopped, when, and which never are."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.lifecycle.conftest import NAME, idle, leased, recover, row, stop_idle
 from tests.lifecycle.fake_engine import raising
 
 
-def test_the_idle_are_stopped_and_that_is_told_afterwards(lifecycle, engine, clock, box, events):
+def test_an_idle_instance_is_stopped_and_then_that_is_reported(lifecycle, engine, clock, box, events):
     idle(lifecycle, clock, 75)
     events.clear()
     told = []
@@ -19,7 +19,7 @@ def test_the_idle_are_stopped_and_that_is_told_afterwards(lifecycle, engine, clo
     assert row().state == State.ASLEEP
 
 
-def test_who_worked_within_the_timeout_is_not_stopped(lifecycle, engine, clock, box):
+def test_an_instance_that_worked_within_its_timeout_is_not_stopped(lifecycle, engine, clock, box):
     idle(lifecycle, clock, 59)
     stop_idle(lifecycle)
     assert box.running
@@ -39,7 +39,7 @@ def test_a_timeout_of_zero_is_never(lifecycle, engine, clock, events):
     assert box.running
 
 
-def test_who_works_is_never_stopped(lifecycle, clock, box):
+def test_an_instance_at_work_is_never_stopped(lifecycle, clock, box):
     with leased(lifecycle):
         clock.go(10**6)
         stop_idle(lifecycle)
@@ -104,7 +104,7 @@ def test_a_stop_keeps_to_the_grace_of_the_label(lifecycle, engine, clock, box):
     assert graces == [120]
 
 
-def test_one_that_cannot_beat_ends_nobodys_leases(lifecycle, engine, box, clock, events):
+def test_a_worker_whose_heartbeat_fails_ends_no_leases(lifecycle, engine, box, clock, events):
     with leased(lifecycle):
         clock.listeners.clear()  # the database is locked: there is no beat
         for _ in range(60):

@@ -1,4 +1,4 @@
-"""use(): waking what sleeps, and what is found running or dead; every event at its transition."""
+"""Waking an instance that sleeps, or is found running or dead; and the event of each transition."""
 
 from datetime import timedelta
 
@@ -10,14 +10,14 @@ from lifecycle.transitions.lifecycle import Lifecycle
 from tests.lifecycle.conftest import NAME, idle, leased, make_row, row, stop_idle, use
 
 
-def test_use_starts_what_sleeps(lifecycle, engine, box):
+def test_a_sleeping_instance_is_started(lifecycle, engine, box):
     with leased(lifecycle) as found:
         assert box.running
         assert found.seen.incarnation == box.incarnation
     assert engine.count("start") == 1
 
 
-def test_a_use_is_a_lease_as_long_as_it_lasts(lifecycle, box):
+def test_work_holds_a_lease_until_it_ends(lifecycle, box):
     with leased(lifecycle):
         assert Lease.objects.get().instance_id == NAME
     assert not Lease.objects.exists()
@@ -29,7 +29,7 @@ def test_a_lease_is_given_back_after_an_error(lifecycle, box):
     assert not Lease.objects.exists()
 
 
-def test_what_is_ready_is_not_started_again(lifecycle, engine, box, events):
+def test_a_ready_instance_is_not_started_again(lifecycle, engine, box, events):
     use(lifecycle)
     use(lifecycle)
     assert engine.count("start") == 1
