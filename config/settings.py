@@ -10,12 +10,16 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv
 
 import config
+from access import private_files
 from access.secret_files import UnsafeSecretFile, read_or_create_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = BASE_DIR / "var"
-
 env = FileAwareEnv(strip_whitespace=True)
+
+VAR_DIR = env.path("DORMOUSE_VAR_DIR", BASE_DIR / "var")
+# Before anything is written, by whichever command is first.
+private_files.set_private_umask()
+private_files.make_private_folder(VAR_DIR)
 
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 
@@ -71,7 +75,8 @@ def database(url: str) -> dict[str, Any]:
     found: dict[str, Any] = env.dj_db_url("DATABASE_URL", url)
     if found["ENGINE"] == "django.db.backends.sqlite3":
         path = BASE_DIR / found["NAME"]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_files.narrow(path, Path(f"{path}-wal"), Path(f"{path}-shm"))
         found |= {
             "ENGINE": "config.sqlite3",
             "NAME": path,

@@ -28,7 +28,7 @@ class DemoSetup:
     """The demo's agents file, database, run files, token and password, in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self.token = secrets.token_urlsafe()
         self.password_file = folder / "admin-password"

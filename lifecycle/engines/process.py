@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from access import private_files
 from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, Inspection, ListedInstance
 from lifecycle.engines.run_file import RunFile
@@ -147,6 +148,7 @@ class ProcessEngine(Engine):
                 stderr=output,
                 pass_fds=[lock.fileno()],
                 start_new_session=True,
+                umask=-1 if private_files.original_umask is None else private_files.original_umask,
             )
 
     @property
@@ -188,7 +190,7 @@ class ProcessEngine(Engine):
             return error
 
     def _run_file(self, name: str) -> RunFile:
-        self._run_dir.mkdir(parents=True, exist_ok=True)
+        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return RunFile(self._run_dir, quote(name, safe=""))
 
 
