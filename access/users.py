@@ -9,10 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.models import AnonymousUser
-from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 
 from access.permissions import DISPATCH, VIEW_EVENTS
+from access.sessions import SessionStore
 
 
 class TokenUser:

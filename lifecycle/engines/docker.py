@@ -4,6 +4,8 @@ Source: Docker Engine API 1.41, and what was seen of Docker Engine 20.10 (`start
 of a taken port HTTP 500 with one of two texts, of a paused container 409).
 """
 
+import functools
+import logging
 import math
 import os
 import re
@@ -21,6 +23,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, Inspection, ListedInstance
 from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
+
+logger = logging.getLogger(__name__)
 
 #: The timeout of a question. An inspection waits while a start hangs, and is then asked again.
 ASK_SECONDS = 10
@@ -62,16 +66,9 @@ class DockerEngine(Engine):
         """Return all containers with the label, by one request."""
         with self._client() as api:
             found = api.containers(all=True, filters={"label": f"{labels.ENABLE}=true"})
-        return [
-            ListedInstance(
-                name=_name(container["Names"]),
-                id=container["Id"],
-                running=container["State"] in ("running", "restarting"),
-                labels=container["Labels"],
-            )
-            for container in found
-            if len(_name(container["Names"])) <= MAX_NAME
-        ]
+            if not isinstance(found, list):  # an empty object would look as if every container were gone
+                raise TypeError(f"a list was expected, not {type(found).__name__}")
+            return [_listed(container) for container in found if _has_name(container)]
 
     def inspect(self, name: str) -> Inspection:
         """Return what one request says of the container."""
@@ -79,9 +76,9 @@ class DockerEngine(Engine):
             raise Missing(name)
         with self._client() as api, _missing(name):
             container = api.inspect_container(name)
-        if not _takes_part(name, container):
-            raise Missing(name)
-        return _inspection(name, container, self._remote_host)
+            if not _takes_part(name, container):
+                raise Missing(name)
+            return _inspection(name, container, self._remote_host)
 
     def start(self, name: str) -> None:
         """Start the container. If it runs already, the engine answers 304 and this does nothing."""
@@ -162,6 +159,9 @@ class DockerEngine(Engine):
             raise EngineUnreachable(f"the Docker Engine answered: {_message(error)}") from error
         except (DockerException, requests.RequestException, OSError) as error:
             raise _unreachable(error) from error
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # null, {}, [], [{}]
+            why = f"the Docker Engine gave an answer that has another shape than its API says ({error!r})"
+            raise EngineUnreachable(why) from error
 
 
 @contextmanager
@@ -201,6 +201,28 @@ def _unreachable(error: BaseException) -> EngineUnreachable:
             return EngineUnreachable(why, was_asked=False)
         reason = reason.__cause__ or reason.__context__
     return EngineUnreachable(f"the connection to the Docker Engine failed: {error}")
+
+
+def _has_name(container: Mapping[str, Any]) -> bool:
+    """Return whether the container has a name that fits into a row. One that is just being removed may have none."""
+    if not container["Names"]:
+        _warn_of_nameless(str(container["Id"]))
+        return False
+    return len(_name(container["Names"])) <= MAX_NAME
+
+
+@functools.cache
+def _warn_of_nameless(id: str) -> None:
+    logger.warning("The container %s has no name, so it is ignored", id)
+
+
+def _listed(container: Mapping[str, Any]) -> ListedInstance:
+    return ListedInstance(
+        name=_name(container["Names"]),
+        id=container["Id"],
+        running=container["State"] in ("running", "restarting"),
+        labels=container["Labels"],
+    )
 
 
 def _name(names: list[str]) -> str:

@@ -20,7 +20,7 @@ QUIETLY = ["-W", "ignore:Exception ignored in", "-W", "ignore:Error when trying 
 def test_the_suite_passes_on_postgresql(cluster):
     runs = [
         begin(cluster.url("dormouse_events"), "tests/events", *ELSEWHERE),
-        begin(cluster.url("dormouse_lifecycle"), "tests/lifecycle", "tests/agents_ui", *QUIETLY),
+        begin(cluster.url("dormouse_lifecycle"), "tests/lifecycle", "tests/agents_ui", "tests/access", *QUIETLY),
     ]
     outputs = [run.communicate()[0] for run in runs]
     for run, output in zip(runs, outputs, strict=True):
