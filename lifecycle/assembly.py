@@ -1,15 +1,19 @@
 """This process's lifecycle and dispatcher, made from the settings at their first use."""
 
 import functools
+import logging
 import threading
 
 from asgiref.sync import sync_to_async
+from django.db import DatabaseError
 
 from lifecycle.dispatch.dispatcher import Dispatcher
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines import engine_from_settings
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
+
+logger = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 
@@ -28,8 +32,21 @@ async def dispatcher() -> Dispatcher:
     return _dispatchers[0] if _dispatchers else await sync_to_async(_make_dispatcher)()
 
 
+def shut_down() -> None:
+    """Give this process's leases back, and unregister its worker. Other workers settle at once what it still holds."""
+    for dispatcher in _dispatchers:
+        dispatcher.shut_down()
+    for lifecycle in _lifecycles:
+        try:
+            lifecycle.worker.end()
+        except DatabaseError as error:
+            logger.warning("This worker could not be unregistered; others notice that it has ended: %s", error)
+
+
 #: The one dispatcher, when it has been made.
 _dispatchers: list[Dispatcher] = []
+#: The lifecycles that have been made, one for each kind of worker.
+_lifecycles: list[Lifecycle] = []
 
 
 def _make_dispatcher() -> Dispatcher:
@@ -43,4 +60,6 @@ def _make_dispatcher() -> Dispatcher:
 def _lifecycle(kind: str) -> Lifecycle:
     worker = ThisWorker(kind)
     worker.start()
-    return Lifecycle(engine_from_settings(), worker)
+    made = Lifecycle(engine_from_settings(), worker)
+    _lifecycles.append(made)
+    return made

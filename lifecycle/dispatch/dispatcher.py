@@ -104,6 +104,10 @@ class Dispatcher:
         answer.on_close(finish)
         return answer
 
+    def shut_down(self) -> None:
+        """Wait until the leases of dispatches that have ended are given back."""
+        self._wakes.shut_down()
+
 
 async def _forward(client: httpx.AsyncClient, leased: LeasedInstance, work: Work) -> httpx.Response:
     """Send the work to the agent, and return its answer, of which only the head has come."""

@@ -1,0 +1,134 @@
+"""SIGTERM and SIGINT end a web process in order, whatever is in flight."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from django.db import connection
+
+from lifecycle.models import Lease, Worker
+from tests.servers import free_port, wait_for
+
+ROUNDS = 50 if os.environ.get("DORMOUSE_LONG") else 2
+#: END_SECONDS and CLEAN_UP_SECONDS of config.daphne, and time for a busy machine.
+BOUND_SECONDS = 30
+AGENT = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Agent(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+
+    def do_POST(self):
+        time.sleep(60)
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
+"""
+
+
+@pytest.fixture
+def server(serve, tmp_path):
+    """Start a web process with two agents that work for a minute; one of them takes a minute to start, too."""
+    (tmp_path / "agent.py").write_text(AGENT)
+    agents = tmp_path / "agents.toml"
+    tables = []
+    for name, program in (("works", "agent.py"), ("starts", "-c 'import time; time.sleep(60)'")):
+        port = free_port()
+        command = f"{sys.executable} {program} {port}"
+        tables.append(f'[{name}]\ncommand = """{command}"""\nport = {port}\nstop-timeout = "1s"\n')
+    agents.write_text("\n".join(tables))
+    environment = {"DORMOUSE_AGENTS_FILE": str(agents), "DORMOUSE_RUN_DIR": str(tmp_path / "run")}
+    yield serve(**environment, DORMOUSE_SUPERVISOR="embedded")
+    from lifecycle.engines.process import ProcessEngine
+
+    engine = ProcessEngine(agents, tmp_path / "run")
+    for one in engine.instances():
+        engine.stop(one.name, 0)
+
+
+class InFlight:
+    """Requests that are in flight when the server is told to end."""
+
+    def __init__(self, server):
+        self.server = server
+        self.streams: list[str] = []
+        self.threads: list[threading.Thread] = []
+
+    def begin(self, work, count=1):
+        for _ in range(count):
+            self.threads.append(threading.Thread(target=work, daemon=True))
+            self.threads[-1].start()
+
+    def dispatch(self, name):
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.post(f"{self.server.url}/api/instances/{name}/dispatch", headers=self.server.bearer, timeout=120)
+
+    def read(self):
+        body, is_open = "", False
+        with httpx.stream("GET", f"{self.server.url}/events", headers=self.server.bearer, timeout=120) as answer:
+            for part in answer.iter_text():
+                body += part
+                if "stream-open" in body and not is_open:
+                    is_open = True
+                    self.streams.append("open")
+        self.streams.append(body)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("locked", [False, True], ids=["free database", "locked database"])
+def test_a_signal_ends_everything_in_order(server, number, locked):
+    for _ in range(ROUNDS):
+        flight = InFlight(server)
+        flight.begin(lambda flight=flight: flight.dispatch("works"), 3)
+        flight.begin(lambda flight=flight: flight.dispatch("starts"))
+        flight.begin(flight.read, 8)
+        wait_for(lambda: Lease.objects.count() == 3, what="three pieces of work")
+        wait_for(lambda flight=flight: flight.streams.count("open") >= 8, what="eight readers")
+        with lock() if locked else contextlib.nullcontext():
+            began = time.monotonic()
+            server.process.send_signal(number)
+            assert server.process.wait(BOUND_SECONDS) == 0, server.log.read_text()
+            assert time.monotonic() - began < BOUND_SECONDS
+        for thread in flight.threads:
+            thread.join(BOUND_SECONDS)
+        bodies = [body for body in flight.streams if body != "open"]
+        assert [body.count('"reason": "shutdown"') for body in bodies] == [1] * 8
+        assert "Traceback" not in server.log.read_text()
+        if not locked:
+            assert (Lease.objects.count(), Worker.objects.count()) == (0, 0)
+        server.start().wait_until_up()
+        wait_for(lambda: Lease.objects.count() == 0, what="the leases to end")
+
+
+@contextlib.contextmanager
+def lock():
+    """Hold the write lock of the database, as another program may for a minute."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=20)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+
+
+def test_a_second_signal_ends_it_at_once(server):
+    flight = InFlight(server)
+    flight.begin(lambda: flight.dispatch("works"))
+    wait_for(lambda: Lease.objects.count() == 1, what="a piece of work")
+    with lock():
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(BOUND_SECONDS) in (0, 128 + signal.SIGTERM)
