@@ -16,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up, which the imports below need
 
 from access.middleware import AsgiAccess  # noqa: E402
-from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order  # noqa: E402
+from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, guard_requests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
@@ -53,6 +53,7 @@ def allow_open_files(wanted: int) -> None:
 
 
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
+guard_requests()
 end_in_order(assembly.shut_down)
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":

@@ -1,14 +1,17 @@
 """Everything that reaches into daphne's protocol objects, in this one file.
 
-ASGI lacks two things that Dormouse needs. First, backpressure: daphne's `send` never waits, so it would keep the whole
-of a long answer to a slow caller in memory (378 MB of a 300 MB answer that the caller did not read). Twisted tells a
-producer when its socket is full, so each answer becomes a producer. Second, a way to break off an answer that has
-begun: daphne would leave its caller waiting for ever, so the connection is closed.
+ASGI and daphne lack four things that Dormouse needs:
 
-Third, an orderly end. On SIGTERM daphne cancels its applications but does not wait until they have ended, and the event
-loop never runs again. At the interpreter's end Python then closes their suspended coroutines while it collects garbage.
-On Python 3.11 that reaches the C module `_asyncio` after its globals are gone, and the process ends with SIGSEGV (38 of
-42 times with a dispatch in flight; never on 3.13, whose module keeps its state). So the shutdown waits for them here.
+1. Backpressure. daphne's `send` never waits, so it would keep the whole of a long answer to a slow caller in memory
+   (378 MB of a 300 MB answer that the caller did not read). Twisted tells a producer when its socket is full, so each
+   answer becomes a producer (`PushProducer`).
+2. A way to break off an answer that has begun. daphne would leave its caller waiting for ever, so the connection is
+   closed (`CloseBrokenAnswers`).
+3. Limits for requests whose body was not read yet (`GuardedRequest`).
+4. An orderly end (`end_in_order`). On SIGTERM daphne cancels its applications but does not wait until they have ended,
+   and the event loop never runs again. At the interpreter's end Python closes their suspended coroutines while it
+   collects garbage. On Python 3.11 that reaches the C module `_asyncio` after its globals are gone, and the process
+   ends with SIGSEGV (38 of 42 times with a dispatch in flight; never on 3.13, whose module keeps its state).
 
 daphne passes `partial(Server.handle_reply, request)` as `send`, and `request` is its `WebRequest`. Under any other
 server, and if daphne changes this, answers are sent without backpressure and the log says so once.
@@ -18,16 +21,24 @@ import asyncio
 import functools
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from channels.db import database_sync_to_async
+from daphne import http_protocol
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
+from django.conf import settings
+from django.http import HttpResponse
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from access.permissions import DISPATCH
+from access.problems import ProblemResponse, refusal
+from access.users import current_user, token_user
 from lifecycle.exceptions import AgentBrokeOff
 
 logger = logging.getLogger(__name__)
@@ -169,3 +180,121 @@ def _leave(clean_up: Callable[[], None]) -> None:
         logger.warning("The clean-up did not end within %d s; other workers finish it", CLEAN_UP_SECONDS)
     logging.shutdown()
     os._exit(0)
+
+
+#: The largest body of a request that is not work for an agent: the login, the admin.
+MAX_BODY_BYTES = 256 * 1024
+#: A larger body of work is only read after access was decided.
+SMALL_BODY_BYTES = 64 * 1024
+DISPATCH_PATH = re.compile(rb"/api/instances/[^/?]+/dispatch(\?.*)?")
+#: How long a refused caller may take to read the answer, before its connection is cut.
+LINGER_SECONDS = 2
+
+
+class GuardedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
+    """daphne's request, with limits that hold before the body is read.
+
+    Twisted parses every POST that says it is a form, whole, on the event loop: 40 MB of `a&a&...` without an account
+    froze the process for 16 s. Only Django parses forms now. A body that is too large, or is work of a caller who may
+    not dispatch, is not read: the caller gets an answer, and the connection is closed.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._parsePOSTFormSubmission = False
+        self._body_bytes = 0
+        self._max_bytes: int | None = MAX_BODY_BYTES
+        self._is_refused = False
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name; the headers have come
+        """Decide how large the body may be."""
+        super().gotLength(length)
+        self.requestHeaders.removeHeader(b"Daphne-Root-Path")  # from a stranger it moved every address
+        if DISPATCH_PATH.fullmatch(self.channel._path) and self.channel._command == b"POST":
+            self._max_bytes = None
+            if length is None or length > SMALL_BODY_BYTES:
+                self._check_access()
+        elif length is not None and length > MAX_BODY_BYTES:
+            self._refuse(413, f"The body may have at most {MAX_BODY_BYTES} bytes.")
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        """Keep a part of the body, unless it is not wanted."""
+        self._body_bytes += len(data)
+        if self._is_refused:
+            return
+        if self._max_bytes is not None and self._body_bytes > self._max_bytes:
+            self._refuse(413, f"The body may have at most {MAX_BODY_BYTES} bytes.")
+        else:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        """Call the application, unless the request was refused."""
+        if not self._is_refused:
+            super().requestReceived(command, path, version)
+
+    def _check_access(self) -> None:
+        """Read on only if the caller may dispatch. A view decides that again, when the request is complete."""
+        authorization = self._header(b"Authorization")
+        session_key = self.received_cookies.get(settings.SESSION_COOKIE_NAME.encode(), b"").decode("latin-1")
+        if authorization is None and not session_key:
+            self._refuse_access(None)
+        elif authorization is not None:
+            user = token_user(authorization)
+            if not user.has_perm(DISPATCH):
+                self._refuse_access(user)
+        else:
+            self.channel._networkProducer.pauseProducing()
+            checking = asyncio.ensure_future(database_sync_to_async(_session_access)(session_key))
+            checking.add_done_callback(self._on_access)
+
+    def _on_access(self, checking: "asyncio.Future[tuple[Any, bool]]") -> None:
+        if self.channel is None:  # the caller has hung up
+            return
+        if checking.cancelled() or checking.exception():
+            self._refuse(503, "The database does not answer.")
+            return
+        user, permitted = checking.result()
+        if permitted:
+            self.channel._networkProducer.resumeProducing()
+        else:
+            self._refuse_access(user)
+
+    def _refuse_access(self, user: Any) -> None:
+        refused = refusal(user, False, DISPATCH)
+        assert refused
+        self._send_and_close(refused)
+
+    def _refuse(self, status: int, detail: str) -> None:
+        self._send_and_close(ProblemResponse(status, detail))
+
+    def _send_and_close(self, response: HttpResponse) -> None:
+        """Answer, and close the connection without reading the rest of the body."""
+        if self._is_refused or self.channel is None:
+            return
+        self._is_refused = True
+        lines = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in response.items()]
+        lines.append(f"Content-Length: {len(response.content)}")
+        transport = self.channel.transport
+        transport.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + response.content)
+        # Closed in two steps: a socket that is closed with unread data resets the connection, and the answer is lost.
+        self.channel._networkProducer.pauseProducing()
+        if hasattr(transport, "loseWriteConnection"):
+            transport.loseWriteConnection()
+        clock: Any = reactor
+        clock.callLater(LINGER_SECONDS, transport.abortConnection)
+
+    def _header(self, name: bytes) -> str | None:
+        values = self.requestHeaders.getRawHeaders(name)
+        return values[0].decode("latin-1") if values else None
+
+
+def _session_access(session_key: str) -> tuple[Any, bool]:
+    """Return the session's user, and whether that user may dispatch. This asks the database."""
+    user = current_user(None, session_key)
+    return user, user.has_perm(DISPATCH)
+
+
+def guard_requests() -> None:
+    """Make daphne use GuardedRequest. daphne looks the class up in its module for each connection."""
+    http_protocol.WebRequest = GuardedRequest

@@ -158,6 +158,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 
+#: Forms are the login and the admin. config.daphne refuses larger bodies before they are read.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+
 STATIC_URL = "/static/"
 SERVESTATIC_USE_FINDERS = True  # no collectstatic step
 SERVESTATIC_ALLOW_ALL_ORIGINS = False
