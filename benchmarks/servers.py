@@ -48,6 +48,7 @@ class Daphne:
 
     @property
     def cost(self) -> Cost:
+        """The resources that the server uses now."""
         of_process = Path(f"/proc/{self.process.pid}")
         facts = dict(line.split(":", 1) for line in (of_process / "status").read_text().splitlines())
         user, system = (of_process / "stat").read_text().rpartition(")")[2].split()[11:13]
@@ -103,6 +104,7 @@ class Publisher:
 
 
 def dormouse_environment(database_url: str, **more: str) -> dict[str, str]:
+    """Return the settings of a Dormouse process, with nothing of the caller's own."""
     inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
     return inherited | {
         "DJANGO_SETTINGS_MODULE": "config.settings",
@@ -116,6 +118,7 @@ def dormouse_environment(database_url: str, **more: str) -> dict[str, str]:
 
 
 def manage(environment: dict[str, str], *arguments: str) -> None:
+    """Run a management command."""
     command = [sys.executable, "-m", "django", *arguments]
     subprocess.run(command, cwd=PROJECT, env=environment, check=True)
 

@@ -24,7 +24,6 @@ class Inspection:
     """Everything that the engine says of one instance."""
 
     name: str
-    id: str
     running: bool
     #: Names what the engine ran last. It changes with a real start, and with nothing else. Empty: it never ran.
     incarnation: str

@@ -243,7 +243,6 @@ def _inspection(name: str, container: Mapping[str, Any], remote_host: str | None
     port = None if isinstance(read, LabelError) else read.port
     return Inspection(
         name=name,
-        id=container["Id"],
         running=running,
         incarnation="" if state["StartedAt"] == NEVER else f"{container['Id']}@{state['StartedAt']}",
         labels=read,

@@ -125,7 +125,12 @@ LABELS = (
     ),
     Label("log-tail", whole_number(0, 1000), "20", "lines of output kept with a failure; `0` for none"),
 )
-KEYS = {label.key for label in LABELS}
+BY_KEY = {label.key: label for label in LABELS}
+
+
+def default_of(key: str) -> Any:
+    """Return the parsed default of the label `key`."""
+    return BY_KEY[key].parse(BY_KEY[key].default)
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ def read(
 def idle_timeout(labels: Mapping[str, str]) -> timedelta | None:
     """Return the idle timeout alone, or None if it cannot be read. A sweep uses this, because it does not inspect."""
     try:
-        return parse_optional_duration(labels.get(f"{PREFIX}idle-timeout", "15m"))
+        return parse_optional_duration(labels.get(f"{PREFIX}idle-timeout", BY_KEY["idle-timeout"].default))
     except ValueError:
         return None
 
@@ -182,7 +187,7 @@ def idle_timeout(labels: Mapping[str, str]) -> timedelta | None:
 def unknown(labels: Mapping[str, str]) -> list[str]:
     """Return the labels that have our prefix and are not ours. Probably they are misspelt."""
     ours = (name for name in labels if name.startswith(PREFIX) and name != ENABLE)
-    return sorted(name for name in ours if name.removeprefix(PREFIX) not in KEYS)
+    return sorted(name for name in ours if name.removeprefix(PREFIX) not in BY_KEY)
 
 
 def _parse_value(instance: str, label: Label, labels: Mapping[str, str]) -> Any:

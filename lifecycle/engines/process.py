@@ -72,7 +72,6 @@ class ProcessEngine(Engine):
         port = None if isinstance(read, LabelError) else read.port
         return Inspection(
             name=name,
-            id=name,
             running=running,
             incarnation=run_file.incarnation(),
             labels=read,

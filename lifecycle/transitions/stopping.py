@@ -1,17 +1,14 @@
 """Stopping instances that have been idle for their timeout."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine
+from lifecycle.engines.labels import default_of
 from lifecycle.exceptions import LabelError, Missing
 from lifecycle.models import Instance, Lease, State
 from lifecycle.transitions.claims import Claims
-
-#: The stop-timeout of an instance whose labels cannot be read.
-DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Stopping:
         """
         try:
             labels = self.engine.inspect(row.name).labels
-            timeout = DEFAULT_STOP_TIMEOUT if isinstance(labels, LabelError) else labels.stop_timeout
+            timeout = default_of("stop-timeout") if isinstance(labels, LabelError) else labels.stop_timeout
             self.claims.check(row)  # after the inspection, which may wait for seconds while another worker takes over
             self.engine.stop(row.name, timeout.total_seconds())
         except Missing:

@@ -93,7 +93,7 @@ def test_only_the_word_true_opts_in(engine, containers, value):
 
 
 def test_a_prefix_of_an_id_names_nothing(engine, containers):
-    id = engine.inspect(containers.create()).id
+    id = containers.api.inspect_container(containers.create())["Id"]
     with pytest.raises(Missing):
         engine.inspect(id[:12])
 

@@ -104,7 +104,6 @@ class FakeEngine(Engine):
         port = None if isinstance(read, LabelError) else read.port
         return Inspection(
             name=name,
-            id=f"id of {name}",
             running=box.running,
             incarnation=box.incarnation,
             labels=read,

@@ -75,7 +75,7 @@ def trickles(connection, ended):
 def ask(address, **keys):
     found = {f"dormouse.{key.replace('_', '-')}": value for key, value in ({"port": "1"} | keys).items()}
     read = labels.read(NAME, found, health_interval=SECOND)
-    return probe(Inspection(NAME, "id", True, "id@1", read, address=address), read)
+    return probe(Inspection(NAME, True, "id@1", read, address=address), read)
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
@@ -179,7 +179,7 @@ def test_running_is_ready_as_it_runs():
 )
 def test_health_is_what_the_healthcheck_says(says, why_not):
     read = labels.read(NAME, {"dormouse.ready": "health"}, health_interval=SECOND)
-    assert probe(Inspection(NAME, "id", True, "id@1", read, health=says), read) == why_not
+    assert probe(Inspection(NAME, True, "id@1", read, health=says), read) == why_not
 
 
 def test_a_port_without_an_address_says_what_to_do():
