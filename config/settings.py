@@ -1,7 +1,9 @@
 """Django's settings, read from the environment. README.md has a table of them."""
 
+import ipaddress
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,15 @@ DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
 DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
 DORMOUSE_SUPERVISOR = env.str("DORMOUSE_SUPERVISOR", "embedded")
 DORMOUSE_API_TOKEN = env.str("DORMOUSE_API_TOKEN", "")
+DORMOUSE_TRUSTED_PROXIES: list[str] = env.list("DORMOUSE_TRUSTED_PROXIES", [])
 DORMOUSE_MAX_STREAMS = env.int("DORMOUSE_MAX_STREAMS", 5000)
 DORMOUSE_MAX_STREAMS_PER_USER = env.int("DORMOUSE_MAX_STREAMS_PER_USER", 50)
+
+try:
+    for network in DORMOUSE_TRUSTED_PROXIES:
+        ipaddress.ip_network(network)
+except ValueError as error:
+    raise ImproperlyConfigured(f"DORMOUSE_TRUSTED_PROXIES must name addresses or networks: {error}") from None
 
 for name, value, choices in (
     ("DORMOUSE_ENGINE", DORMOUSE_ENGINE, ("docker", "process")),
@@ -103,6 +112,7 @@ INSTALLED_APPS = [
     "events",
     "lifecycle",
     "access",
+    "axes",
     "csp",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -127,6 +137,7 @@ MIDDLEWARE = [
     "access.middleware.BearerTokenMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -150,6 +161,18 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+AUTHENTICATION_BACKENDS = ["access.logins.LoginBackend"]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_VERBOSE = False
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else an attacker could extend the lock for ever
+AXES_CLIENT_IP_CALLABLE = "access.logins.client_address"
+AXES_LOCKOUT_CALLABLE = "access.logins.locked_response"
+AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True
+
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "agents"
 LOGOUT_REDIRECT_URL = "login"
@@ -200,6 +223,7 @@ LOGGING = {
     "loggers": {
         "httpx": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        "axes": {"level": "ERROR"},  # access.logins logs each failure, with the name quoted
         "django": {"propagate": True, "handlers": []},
     },
 }
