@@ -50,6 +50,14 @@ def secret_key() -> str:
 
 SECRET_KEY = secret_key()
 
+if DEBUG and not set(ALLOWED_HOSTS) <= set(LOOPBACK):
+    raise ImproperlyConfigured(
+        "DJANGO_DEBUG=true shows code and data to every visitor, so it is only for loopback: "
+        "unset it, or unset DJANGO_ALLOWED_HOSTS."
+    )
+#: Hides settings whose names hold these words on the pages of the debug mode.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "access.debug.ReporterFilter"
+
 DORMOUSE_VERSION = config.__version__
 DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
 DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")

@@ -13,11 +13,13 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -57,37 +59,43 @@ class ProcessEngine(Engine):
 
     def instances(self) -> list[ListedInstance]:
         """Return every table of the agents file."""
-        return [
-            ListedInstance(name, id=name, running=self._run_file(name).is_locked(), labels=_listed_labels(table))
-            for name, table in self._agents().items()
-        ]
+        with _usable(self._run_dir):
+            return [
+                ListedInstance(name, id=name, running=self._run_file(name).is_locked(), labels=_listed_labels(table))
+                for name, table in self._agents().items()
+            ]
 
     def inspect(self, name: str) -> Inspection:
         """Return what the agents file and the run file say."""
-        read = self._read(name, self._table(name))
-        run_file = self._run_file(name)
-        running = run_file.is_locked()
-        if not running and name in self._reapers:
-            self._reapers[name].join(REAP_SECONDS)
-        port = None if isinstance(read, LabelError) else read.port
-        return Inspection(
-            name=name,
-            running=running,
-            incarnation=run_file.incarnation(),
-            labels=read,
-            address=("127.0.0.1", port) if port and running else None,
-            exit_code=None if running else run_file.exit_code(),
-            warnings=tuple(f"{key} is no key of an instance" for key in labels.unknown(_labels(self._table(name)))),
-        )
+        table = self._table(name)
+        read = self._read(name, table)
+        with _usable(self._run_dir):
+            run_file = self._run_file(name)
+            running = run_file.is_locked()
+            if not running and name in self._reapers:
+                self._reapers[name].join(REAP_SECONDS)
+            port = None if isinstance(read, LabelError) else read.port
+            return Inspection(
+                name=name,
+                running=running,
+                incarnation=run_file.incarnation(),
+                labels=read,
+                address=("127.0.0.1", port) if port and running else None,
+                exit_code=None if running else run_file.exit_code(),
+                warnings=tuple(f"{key} is no key of an instance" for key in labels.unknown(_labels(table))),
+            )
 
     def start(self, name: str) -> None:
         """Start the process. If it runs already this does nothing, as `docker start`."""
-        command = _command(name, self._table(name))
+        table = self._table(name)
+        command = _command(name, table)
         self._check_executable(command[0])
-        run_file = self._run_file(name)
-        with run_file.lock() as lock:
+        port = labels.read(name, _labels(table)).port
+        with _usable(self._run_dir), self._run_file(name).lock() as lock:
+            run_file = self._run_file(name)
             if lock is None:
                 return
+            _check_port(port)
             token = run_file.begin(lock)
             try:
                 process = self._spawn(command, lock, run_file)
@@ -105,9 +113,8 @@ class ProcessEngine(Engine):
             deadline = time.monotonic() + seconds
             sent = False
             while run_file.is_locked():
-                sent = sent or run_file.signal(
-                    number
-                )  # False while it is being started and has not written its pid yet
+                # False while it is being started, and has not written its pid yet.
+                sent = sent or run_file.signal(number)
                 if time.monotonic() >= deadline:
                     break
                 time.sleep(POLL_SECONDS)
@@ -191,6 +198,31 @@ class ProcessEngine(Engine):
     def _run_file(self, name: str) -> RunFile:
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return RunFile(self._run_dir, quote(name, safe=""))
+
+
+@contextmanager
+def _usable(run_dir: Path) -> Iterator[None]:
+    """Raise EngineUnreachable if the run directory cannot be used: it is full, or belongs to another user."""
+    try:
+        yield
+    except OSError as error:
+        why = (
+            f"the run directory {run_dir} cannot be used ({error.strerror}): free space, or correct its owner and mode"
+        )
+        raise EngineUnreachable(why, was_asked=False) from error
+
+
+def _check_port(port: int | None) -> None:
+    """Raise StartRejected if another program listens on the port: it would get the agent's work."""
+    if port is None:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            why = f"its port {port} is taken by another program ({error.strerror}); stop that, or set another port"
+            raise StartRejected(Cause.PORT_CONFLICT, why) from error
 
 
 def _listed_labels(table: Mapping[str, Any]) -> dict[str, str]:

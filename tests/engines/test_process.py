@@ -2,13 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from lifecycle.engines.process import ProcessEngine
-from lifecycle.exceptions import EngineUnreachable, LabelError, Missing, StartRejected
+from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
 from lifecycle.workers import processes
 from tests.engines.rigs import shell
 from tests.servers import PROJECT, wait_for
@@ -196,3 +197,24 @@ def test_a_name_that_no_file_can_have_is_told(rig, engine):
     rig.agents_file.write_text(f'["{"審" * 40}"]\ncommand = "sleep 1"\n')
     with pytest.raises(EngineUnreachable, match="is too long"):
         engine.instances()
+
+
+def test_a_port_that_another_program_holds_is_a_conflict_and_nothing_is_started(rig, engine):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        name = rig.add_command(SLEEPS, port=port)
+        with pytest.raises(StartRejected, match=f"its port {port} is taken by another program") as raised:
+            engine.start(name)
+    assert raised.value.cause == Cause.PORT_CONFLICT
+    assert not engine.inspect(name).running
+    engine.start(name)
+    assert engine.inspect(name).running
+
+
+@pytest.mark.parametrize("call", ["instances", "inspect", "start"])
+def test_a_run_directory_that_cannot_be_used_is_said(rig, engine, call, tmp_path):
+    name = rig.add_command(SLEEPS)
+    blocked = ProcessEngine(rig.agents_file, tmp_path / "a file" / "run")
+    (tmp_path / "a file").touch()
+    with pytest.raises(EngineUnreachable, match=r"the run directory .* cannot be used \(Not a directory\)"):
+        blocked.instances() if call == "instances" else getattr(blocked, call)(name)
