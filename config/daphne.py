@@ -161,10 +161,13 @@ async def _cancel_and_wait() -> None:
     for task in tasks:
         if not task.cancelling():  # a second cancel would break off the clean-up after the first, which daphne made
             task.cancel()
+    for _ in range(END_SECONDS):
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=1)
+        for task in tasks:  # one whose cancellation got lost: httpcore was seen to lose it while it connects
+            task.cancel()
     if tasks:
-        _, pending = await asyncio.wait(tasks, timeout=END_SECONDS)
-        if pending:
-            logger.warning("%d requests did not end within %d s", len(pending), END_SECONDS)
+        logger.warning("%d requests did not end within %d s", len(tasks), END_SECONDS)
     await asyncio.sleep(FLUSH_SECONDS)
 
 

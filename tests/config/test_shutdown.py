@@ -34,8 +34,16 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 """
 
 
+@pytest.fixture(autouse=True)
+def sigint_is_not_ignored():
+    """A shell lets a background command ignore SIGINT, and the command's children, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
-def server(serve, tmp_path):
+def server(sigint_is_not_ignored, serve, tmp_path):
     """Start a web process with two agents that work for a minute; one of them takes a minute to start, too."""
     (tmp_path / "agent.py").write_text(AGENT)
     agents = tmp_path / "agents.toml"
@@ -103,7 +111,7 @@ def test_a_signal_ends_everything_in_order(server, number, locked):
         assert [body.count('"reason": "shutdown"') for body in bodies] == [1] * 8
         assert "Traceback" not in server.log.read_text()
         if not locked:
-            assert (Lease.objects.count(), Worker.objects.count()) == (0, 0)
+            assert (Lease.objects.count(), Worker.objects.count()) == (0, 0), server.log.read_text()
         server.start().wait_until_up()
         wait_for(lambda: Lease.objects.count() == 0, what="the leases to end")
 
