@@ -1,6 +1,6 @@
 """Files of Dormouse that only their owner may read: the database, secrets, run files, output.
 
-Whoever reads the database reads session keys, and is signed in as any user with them.
+A user who can read the database can read session keys, and sign in as any user with them.
 """
 
 import logging

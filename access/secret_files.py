@@ -42,7 +42,7 @@ def read_secret(path: Path) -> str:
     if mode & 0o077:
         raise UnsafeSecretFile(
             f"{path} is not a file that only you can read: its mode is {mode:04o}. Others may know the secret, so "
-            f"replace it: rm {path}. If nobody else uses this machine, keep it: chmod 600 {path}"
+            f"replace it: rm {path}. If you alone use this machine, keep it: chmod 600 {path}"
         )
     secret = path.read_text().strip()
     if not secret:

@@ -24,7 +24,7 @@ def test_a_fragment_never_redirects_the_signed_out(client: Client, address: str)
 
 
 @pytest.mark.parametrize("address", PAGES)
-def test_a_page_tells_who_lacks_the_permission(stranger: Client, address: str):
+def test_a_page_tells_a_user_without_the_permission(stranger: Client, address: str):
     response = stranger.get(address)
     assert response.status_code == 403
     assert "You may not see this" in response.content.decode()

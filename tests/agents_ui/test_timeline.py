@@ -42,7 +42,7 @@ def test_each_event_is_a_sentence_whose_instance_leads_to_its_filter(signed_in: 
     assertContains(signed_in.get("/agents/"), link)
 
 
-def test_a_type_nobody_knows_has_a_row_too(signed_in: Client):
+def test_an_unknown_type_has_a_row_too(signed_in: Client):
     record("deploy.finished", instance="reviewer-default")
     record("night.began")
     page = signed_in.get("/agents/")
@@ -144,7 +144,7 @@ def test_nothing_is_older_than_the_first_event(signed_in: Client):
 
 @pytest.mark.parametrize("before", ["", "x", "-1", "1.5", "٣", "9" * 30])
 def test_a_cursor_that_makes_no_sense_is_a_400_page(signed_in: Client, before: str):
-    assertContains(signed_in.get("/agents/", {"before": before}), "That address makes no sense", status_code=400)
+    assertContains(signed_in.get("/agents/", {"before": before}), "That address cannot be read", status_code=400)
 
 
 def test_an_empty_log_says_what_will_appear(signed_in: Client):

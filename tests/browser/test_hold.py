@@ -114,7 +114,7 @@ def test_beyond_a_hundred_the_newest_page_is_drawn_anew(page: Page):
         (scroll, lambda page: page.mouse.wheel(0, -10_000)),
     ],
 )
-def test_they_go_in_once_nobody_reads(page: Page, read, leave):
+def test_held_rows_are_inserted_when_the_reader_leaves(page: Page, read, leave):
     read(page)
     ids = happen(2)
     expect(button(page, 2)).to_be_visible()

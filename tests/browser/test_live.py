@@ -32,7 +32,7 @@ def test_each_transition_appears_as_its_sentence(server: Server, sign_in: SignIn
     expect(page.locator(".row .sentence")).to_have_text(sentence)
 
 
-def test_a_type_that_nobody_named_beforehand_appears(server: Server, sign_in: SignIn):
+def test_a_new_type_appears_without_being_declared(server: Server, sign_in: SignIn):
     page = sign_in(server)
     is_live(page)
     record("deploy.finished", instance="reviewer-default", data={"version": "1.4.2"})

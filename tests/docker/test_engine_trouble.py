@@ -96,17 +96,17 @@ def row(name):
     return Instance.objects.get(pk=name)
 
 
-def test_an_engine_that_hangs_is_reported_and_holds_nobody_for_long(own, server):
+def test_an_engine_that_hangs_is_reported_and_no_caller_waits_long(own, server):
     sleeper, awake = own.containers.create(**WORK), own.containers.create(**WORK)
     assert dispatch(server, awake).status_code == 200
     wait_for(lambda: Instance.objects.filter(pk=sleeper))
     own.send(signal.SIGSTOP)
     with ThreadPoolExecutor(2) as callers:
         answers = list(callers.map(lambda name: dispatch(server, name), [sleeper, awake]))
-    sight = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
+    status = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
     own.send(signal.SIGCONT)
     assert {answer.json()["cause"] for answer in answers} == {"engine_unreachable"}
-    assert sight.error == answers[0].json()["error"] == "the Docker Engine does not answer in time"
+    assert status.error == answers[0].json()["error"] == "the Docker Engine does not answer in time"
     assert (row(awake).state, types(awake), types(sleeper)) == (
         State.READY,
         ["lazy_started"],
@@ -140,8 +140,10 @@ def test_an_engine_that_comes_back_is_followed_again(own, server, how):
         own.stop()
     else:
         own.kill()
-    sight = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
-    assert sight.error.startswith(("the Docker Engine cannot be reached", "the connection to the Docker Engine failed"))
+    status = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
+    assert status.error.startswith(
+        ("the Docker Engine cannot be reached", "the connection to the Docker Engine failed")
+    )
     assert dispatch(server, name).json()["cause"] == "engine_unreachable"
     own.start()
     wait_for(lambda: row(name).state == State.ASLEEP, PATIENCE_SECONDS, "its sleep to be seen")

@@ -199,8 +199,8 @@ def test_one_that_others_start_is_shown_and_no_event_is_invented(server, contain
 
 def test_without_an_engine_the_page_says_so(serve, tmp_path):
     server = serve(DORMOUSE_ENGINE="docker", DORMOUSE_SUPERVISOR="embedded", DOCKER_HOST=f"unix://{tmp_path}/no.sock")
-    sight = wait_for(lambda: EngineStatus.objects.filter(engine="docker").first())
-    assert sight.error.startswith("the Docker Engine cannot be reached (No such file or directory)")
+    status = wait_for(lambda: EngineStatus.objects.filter(engine="docker").first())
+    assert status.error.startswith("the Docker Engine cannot be reached (No such file or directory)")
     listed: dict[str, Any] = httpx.get(f"{server.url}/api/instances", headers=server.bearer).json()
-    assert listed["engines"][0]["error"] == sight.error
+    assert listed["engines"][0]["error"] == status.error
     assert dispatch(server, "anyone").status_code == 503

@@ -45,7 +45,7 @@ def test_a_worker_that_sends_heartbeats_is_alive(watch, worker):
 
 
 @pytest.mark.parametrize("owner", [None, uuid.uuid4()], ids=["nobody", "unknown"])
-def test_nobody_and_the_unknown_are_dead(watch, worker, owner):
+def test_no_owner_and_an_unknown_owner_count_as_dead(watch, worker, owner):
     assert watch.find_dead([owner, worker.id]) == {owner}
 
 

@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the port."""
-        parser.add_argument("--port", type=int, default=8000, help="of the page (default %(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="the port of the page (default %(default)s)")
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
         """Start the web process, dispatch until interrupted, then end everything that was started."""

@@ -28,7 +28,9 @@ class Command(BaseCommand):
             "--data", default="", metavar="TEXT|@FILE|-", help="the work: a text, a file's content, or standard input"
         )
         parser.add_argument(
-            "--content-type", default="application/octet-stream", help="of the work (default %(default)s)"
+            "--content-type",
+            default="application/octet-stream",
+            help="the content type of the work (default %(default)s)",
         )
 
     def handle(self, *args: Any, name: str, data: str, content_type: str, **options: Any) -> None:
@@ -37,7 +39,7 @@ class Command(BaseCommand):
         lifecycle = assembly.lifecycle("dispatch")
         wakes = Wakes(lifecycle)
         try:
-            asyncio.run(_dispatch(Dispatcher(wakes), name, Work(_once(body), content_type, str(len(body)))))
+            asyncio.run(_dispatch(Dispatcher(wakes), name, Work(_in_one_part(body), content_type, str(len(body)))))
         except LifecycleError as error:
             raise CommandError(str(error)) from error
         finally:
@@ -62,11 +64,13 @@ def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def _in_one_part(body: bytes) -> AsyncIterator[bytes]:
+    """Yield the body as the dispatcher reads one: part by part."""
     yield body
 
 
 def _content(data: str) -> bytes:
+    """Return the work that `--data` names. Raises CommandError for a file that cannot be read."""
     if data == "-":
         return sys.stdin.buffer.read()
     if not data.startswith("@"):

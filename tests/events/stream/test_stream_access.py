@@ -37,7 +37,7 @@ def opens(server):
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer", "Basic YTpi", "the-tests-token"])
-def test_nobody_in_particular_is_asked_to_sign_in(server, authorization):
+def test_a_request_without_a_user_is_asked_to_sign_in(server, authorization):
     answer = ask(server, **({"Authorization": authorization} if authorization is not None else {}))
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert answer.headers["content-type"] == "application/problem+json"

@@ -239,7 +239,7 @@ def test_an_error_before_the_stream_is_a_problem_without_detail(monkeypatch):
         logging.getLogger("events.stream.consumer").disabled = False
 
 
-def test_a_database_that_does_not_answer_who_asks_is_tried_again_later():
+def test_a_database_that_does_not_answer_is_tried_again_later():
     async def fail(permission):
         raise OperationalError("no database")
 

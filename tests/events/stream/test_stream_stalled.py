@@ -69,7 +69,7 @@ def resident_bytes(server):
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_stalled_readers_cost_little_delay_nobody_and_lose_nothing(serve):
+def test_stalled_readers_cost_little_delay_no_other_and_lose_nothing(serve):
     server = serve(PYTHONDEVMODE="")  # it makes asyncio slow, and memory large
     start = record("start").id
     stalled = [Bytes(server, start) for _ in range(STALLED)]

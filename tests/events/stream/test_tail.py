@@ -73,7 +73,7 @@ def record_in_vain():
     transaction.set_rollback(True)
 
 
-def test_what_is_rolled_back_reaches_nobody():
+def test_a_rolled_back_event_reaches_no_reader():
     async def scenario(tail):
         start = await tail.locate(None)
         await database_sync_to_async(record_in_vain)()
@@ -86,7 +86,7 @@ def test_what_is_rolled_back_reaches_nobody():
     assert b"rolled.back" not in body
 
 
-def test_what_is_not_committed_yet_reaches_nobody():
+def test_an_uncommitted_event_reaches_no_reader():
     async def scenario(tail):
         return (await tail.after(await tail.locate(None), EVERYTHING, MUCH)).body
 

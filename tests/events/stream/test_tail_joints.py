@@ -143,7 +143,7 @@ def test_a_filtered_reader_of_a_ring_that_wraps_misses_none_of_its_own(monkeypat
     following(scenario)
 
 
-def test_a_tail_that_ends_while_a_page_is_read_disturbs_nobody(monkeypatch):
+def test_a_tail_may_end_while_a_page_is_read(monkeypatch):
     reading, go_on = threading.Event(), threading.Event()
     read_page = tail_module.read_page
 

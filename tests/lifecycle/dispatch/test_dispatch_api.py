@@ -239,10 +239,10 @@ def test_a_known_container_that_is_gone_is_503_missing(worker_agent, engine, clo
 
 
 def test_without_an_engine_it_is_503(worker_agent, engine):
-    engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["inspect"] = [raising(EngineUnreachable("no engine answers"))]
     answer = post()
     assert (answer.status_code, answer.problem["cause"]) == (503, "engine_unreachable")
-    assert answer.problem["error"] == "nobody there"
+    assert answer.problem["error"] == "no engine answers"
 
 
 def test_an_agent_that_does_not_answer_is_502(worker_agent):
@@ -291,10 +291,10 @@ def test_the_lease_ends_with_an_error(worker_agent, error):
 
 def test_all_instances_are_shown_with_the_last_look_at_the_engine(db, clock):
     make_row(clock)
-    EngineStatus.objects.create(engine="fake", asked=clock.now(), error="nobody there")
+    EngineStatus.objects.create(engine="fake", asked=clock.now(), error="no engine answers")
     found = get("/api/instances").json()
     assert [one["name"] for one in found["instances"]] == [NAME]
-    assert found["engines"][0]["error"] == "nobody there"
+    assert found["engines"][0]["error"] == "no engine answers"
 
 
 def test_one_instance_is_shown_with_what_is_known_of_it(db, clock):

@@ -68,7 +68,7 @@ def test_of_fifty_dispatches_one_starts_it(wakes, engine, events):
     assert events.types == ["lazy_started"]
 
 
-def test_everyone_who_waited_gets_the_failure(wakes, engine, events, held):
+def test_every_waiting_dispatch_gets_the_failure(wakes, engine, events, held):
     engine.boxes[NAME].program = Program.MISSING
 
     async def all_at_once():
@@ -162,7 +162,7 @@ def test_what_an_unforeseen_error_left_claimed_is_settled_without_another_dispat
     assert (row().state, row().owner) == ("ready", None)
 
 
-def test_who_comes_after_a_failure_makes_a_new_run(wakes, engine):
+def test_a_dispatch_after_a_failure_makes_a_new_run(wakes, engine):
     engine.boxes[NAME].program = Program.MISSING
     for _ in range(2):
         with pytest.raises(StartFailed):

@@ -167,31 +167,31 @@ def test_one_with_labels_in_error_is_never_put_to_sleep(reconciler, lifecycle, e
 
 def test_the_look_is_noted(reconciler, clock):
     reconciler.reconcile()
-    sight = EngineStatus.objects.get()
-    assert (sight.engine, sight.asked, sight.answered, sight.error) == ("fake", clock.now(), clock.now(), "")
+    status = EngineStatus.objects.get()
+    assert (status.engine, status.asked, status.answered, status.error) == ("fake", clock.now(), clock.now(), "")
 
 
 def test_an_engine_that_does_not_answer_is_noted_with_its_reason(reconciler, engine, clock):
     reconciler.reconcile()
     answered = clock.now()
     clock.go(60)
-    engine.before["instances"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["instances"] = [raising(EngineUnreachable("no engine answers"))]
     with pytest.raises(EngineUnreachable):
         reconciler.reconcile()
-    sight = EngineStatus.objects.get()
-    assert (sight.asked, sight.answered, sight.error) == (clock.now(), answered, "nobody there")
+    status = EngineStatus.objects.get()
+    assert (status.asked, status.answered, status.error) == (clock.now(), answered, "no engine answers")
 
 
 def test_without_an_engine_nothing_is_held_for_gone(reconciler, lifecycle, engine, box):
     woken(lifecycle)
-    engine.before["instances"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["instances"] = [raising(EngineUnreachable("no engine answers"))]
     with pytest.raises(EngineUnreachable):
         reconciler.reconcile()
     assert (row().present, row().state) == (True, State.READY)
 
 
 def test_an_engine_that_answers_again_is_noted_at_once(reconciler, engine):
-    engine.before["instances"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["instances"] = [raising(EngineUnreachable("no engine answers"))]
     with pytest.raises(EngineUnreachable):
         reconciler.reconcile()
     reconciler.reconcile()
@@ -213,7 +213,7 @@ class Hanging:
         return self.inspect(name)
 
 
-def test_one_whose_inspection_hangs_keeps_nobody_from_the_others(reconciler, lifecycle, engine, box, clock):
+def test_an_instance_whose_inspection_hangs_does_not_hold_the_others_up(reconciler, lifecycle, engine, box, clock):
     stuck = engine.add("a-stuck-one", ready="running")
     box.begin()
     stuck.begin()

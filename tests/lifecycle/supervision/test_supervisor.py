@@ -39,16 +39,16 @@ def test_a_sweep_settles_observes_and_stops(supervisor, engine, events, box):
 
 
 def test_a_sweep_without_an_engine_stops_nothing_and_goes_on(supervisor, engine, box, caplog):
-    engine.before["instances"] = [raising(EngineUnreachable("nobody there"))] * 2
+    engine.before["instances"] = [raising(EngineUnreachable("no engine answers"))] * 2
     supervisor.sweep()
     supervisor.sweep()
     supervisor.sweep()
-    assert [record.message for record in caplog.records] == ["nobody there", "Resolved: nobody there"]
+    assert [record.message for record in caplog.records] == ["no engine answers", "Resolved: no engine answers"]
 
 
 def test_claims_of_the_dead_are_settled_though_the_engine_gives_no_list(supervisor, engine, events):
     make_row(Clock(), State.STOPPING, idle_seconds=5)
-    engine.before["instances"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["instances"] = [raising(EngineUnreachable("no engine answers"))]
     supervisor.sweep()
     wait_for(lambda: events.types == ["lazy_stopped"])
 

@@ -86,14 +86,14 @@ def test_one_out_of_memory_is_told_as_such(lifecycle, engine, box, events):
 
 def test_one_that_is_not_ready_in_time_is_stopped_before_that_is_told(lifecycle, engine, agent, box, events):
     box.labels["dormouse.start-timeout"] = "5s"
-    agent.why_not = ["nobody answers"]
+    agent.why_not = ["no answer"]
     told = []
     engine.after["stop"] = [lambda: told.extend(events.types)]
     with pytest.raises(StartFailed):
         use(lifecycle)
     assert (box.running, told) == (False, [])
     failed = events.only("lazy_start_failed")
-    assert failed["error"] == "was not ready within 5 s: nobody answers"
+    assert failed["error"] == "was not ready within 5 s: no answer"
     assert failed["cause"] == "not_ready"
 
 
@@ -118,17 +118,17 @@ def test_one_that_vanishes_at_its_start_is_missing(lifecycle, engine, box, event
 
 def test_a_sleeper_cannot_start_without_its_engine(lifecycle, engine, box, clock, events):
     make_row(clock)
-    engine.before["inspect"] = [raising(EngineUnreachable("nobody there", was_asked=False))]
+    engine.before["inspect"] = [raising(EngineUnreachable("no engine answers", was_asked=False))]
     with pytest.raises(StartFailed):
         use(lifecycle)
     failed = events.only("lazy_start_failed")
-    assert (failed["cause"], failed["error"]) == ("engine_unreachable", "nobody there")
+    assert (failed["cause"], failed["error"]) == ("engine_unreachable", "no engine answers")
 
 
 def test_of_one_that_may_run_without_its_engine_nothing_is_told(lifecycle, engine, box, events):
     use(lifecycle)
     events.clear()
-    engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))] * 2
+    engine.before["inspect"] = [raising(EngineUnreachable("no engine answers"))] * 2
     with pytest.raises(EngineUnreachable):
         use(lifecycle)
     assert events == []
@@ -136,7 +136,7 @@ def test_of_one_that_may_run_without_its_engine_nothing_is_told(lifecycle, engin
 
 
 def test_a_start_that_reached_no_engine_has_failed(lifecycle, engine, box, events):
-    engine.before["start"] = [raising(EngineUnreachable("nobody there", was_asked=False))]
+    engine.before["start"] = [raising(EngineUnreachable("no engine answers", was_asked=False))]
     with pytest.raises(StartFailed):
         use(lifecycle)
     assert events.only("lazy_start_failed")["cause"] == "engine_unreachable"
@@ -169,7 +169,7 @@ def test_an_engine_that_is_lost_while_probing_is_asked_until_it_answers(lifecycl
     assert events.types == ["lazy_started"]
 
 
-def test_a_lost_start_stays_a_claim_while_nobody_can_tell_and_is_told_as_it_was(lifecycle, engine, box, events):
+def test_a_lost_start_stays_a_claim_until_the_engine_answers_and_is_then_reported(lifecycle, engine, box, events):
     gone = raising(EngineUnreachable("connection refused", was_asked=False))
     engine.after["start"] = [raising(EngineUnreachable("timed out"))]
     engine.before["start"] = [lambda: engine.before["inspect"].extend([gone] * 1000)]

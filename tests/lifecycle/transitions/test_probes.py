@@ -158,7 +158,7 @@ def test_tcp_must_hold_twice_running():
         assert "closed the connection at once" in ask(address, ready="tcp")
 
 
-def test_tcp_is_not_ready_with_nobody_there():
+def test_tcp_is_not_ready_without_a_listener():
     port = free_port()
     why_not = ask(("127.0.0.1", port), ready="tcp")
     assert why_not == f"127.0.0.1:{port} cannot be connected to (connection refused){ELSEWHERE}"

@@ -13,12 +13,12 @@ from tests.lifecycle.fake_engine import Program
 
 def test_an_unforeseen_error_in_the_probe_ends_the_run(engine, clock, box, caplog):
     def ask(seen, read):
-        raise ZeroDivisionError("nobody foresaw this")
+        raise ZeroDivisionError("an unforeseen error")
 
     box.begin()
-    with pytest.raises(StartFailed, match=r"the probe failed \(ZeroDivisionError: nobody foresaw this\)"):
+    with pytest.raises(StartFailed, match=r"the probe failed \(ZeroDivisionError: an unforeseen error\)"):
         wait(engine, clock, ask)
-    assert "nobody foresaw this" in caplog.text
+    assert "an unforeseen error" in caplog.text
 
 
 def wait(engine, clock, agent):
@@ -35,7 +35,7 @@ def test_the_wait_ends_with_the_first_success(engine, clock, agent, box):
 def test_the_next_attempt_begins_soon_after_a_failed_one_and_never_more_than_50_ms_later(engine, clock, agent, box):
     box.begin()
     box.labels["dormouse.start-timeout"] = "60s"
-    agent.why_not = ["nobody answers"]
+    agent.why_not = ["no answer"]
     begun = []
 
     def ask(seen, read):
@@ -60,18 +60,18 @@ def test_every_attempt_inspects(engine, clock, agent, box):
 def test_the_wait_ends_with_the_start_timeout(engine, clock, agent, box):
     box.begin()
     box.labels["dormouse.start-timeout"] = "1s"
-    agent.why_not = ["nobody answers"]
+    agent.why_not = ["no answer"]
     began = clock.monotonic()
     with pytest.raises(StartFailed) as raised:
         wait(engine, clock, agent)
     assert raised.value.cause == Cause.NOT_READY
-    assert raised.value.error == "was not ready within 1 s: nobody answers"
+    assert raised.value.error == "was not ready within 1 s: no answer"
     assert 1 <= clock.monotonic() - began < 1.1
 
 
 def test_a_wall_clock_that_is_set_back_prolongs_nothing(engine, clock, agent, box):
     box.begin()
-    agent.why_not = ["nobody answers"]
+    agent.why_not = ["no answer"]
     clock.listeners.append(lambda: clock.set_back(10))
     with pytest.raises(StartFailed):
         wait(engine, clock, agent)

@@ -75,7 +75,7 @@ def test_a_start_that_runs_has_a_fresh_start_timeout(lifecycle, clock, agent, bo
 
 def test_a_start_that_never_gets_ready_is_stopped_and_told(lifecycle, agent, box, starting, events):
     box.begin()
-    agent.why_not = ["nobody answers"]
+    agent.why_not = ["no answer"]
     recover(lifecycle)
     assert not box.running
     failed = events.only("lazy_start_failed")
@@ -152,7 +152,7 @@ def test_a_claim_of_its_own_that_no_thread_works_on_is_settled_as_its_own(lifecy
 
 
 def test_what_cannot_be_settled_for_want_of_an_engine_stays_a_claim(lifecycle, engine, starting, events):
-    engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["inspect"] = [raising(EngineUnreachable("no engine answers"))]
     with pytest.raises(EngineUnreachable):
         recover(lifecycle)
     assert (events, row().state) == ([], State.STARTING)
@@ -163,7 +163,7 @@ def test_what_cannot_be_settled_for_want_of_an_engine_stays_a_claim(lifecycle, e
 )
 def test_a_dead_workers_claim_is_told_as_recovered_at_a_later_try_too(lifecycle, engine, events, request, claim, type):
     request.getfixturevalue(claim)
-    engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["inspect"] = [raising(EngineUnreachable("no engine answers"))]
     with pytest.raises(EngineUnreachable):
         recover(lifecycle)
     recover(lifecycle)
@@ -187,7 +187,7 @@ def test_a_dispatch_that_meets_a_dead_workers_start_recovers_it(lifecycle, engin
 @pytest.mark.parametrize("claim", ["starting", "stopping"])
 def test_a_dispatch_does_not_wait_for_an_engine_that_is_away(lifecycle, engine, events, request, claim):
     request.getfixturevalue(claim)
-    engine.before["inspect"] = [raising(EngineUnreachable("nobody there"))]
+    engine.before["inspect"] = [raising(EngineUnreachable("no engine answers"))]
     with pytest.raises(EngineUnreachable), leased(lifecycle):
         pass
     assert (events, row().state) == ([], claim)
