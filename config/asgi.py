@@ -16,6 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up, which the imports below need
 
 from access.middleware import AsgiAccess  # noqa: E402
+from config.concurrency import LimitConcurrency  # noqa: E402
 from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, guard_requests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
@@ -23,7 +24,7 @@ from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 
 routes: list[Any] = [
     path("events", Backpressure(AsgiAccess(EventStream.as_asgi()))),  # type: ignore[arg-type]
-    re_path("", CloseBrokenAnswers(Backpressure(django))),  # type: ignore[arg-type]
+    re_path("", CloseBrokenAnswers(Backpressure(LimitConcurrency(django)))),  # type: ignore[arg-type]
 ]
 
 
