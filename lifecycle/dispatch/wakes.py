@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from django.db import DatabaseError, close_old_connections, connections
 from tenacity import Retrying, retry_if_result, wait_fixed
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 #: Threads for short work: a row, an inspection, a lease.
 SHORT_WORK_THREADS = 16
+#: One instance uses at most so many of them, so that callers of one whose inspection hangs do not hold the others up.
+THREADS_PER_INSTANCE = 4
 #: How often it is tried to settle a claim that an unforeseen error left behind.
 RECOVER_AGAIN_SECONDS = 5
 
@@ -30,6 +33,8 @@ class Wakes:
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._short_work = ThreadPoolExecutor(SHORT_WORK_THREADS, thread_name_prefix="dispatch")
+        #: By instance, while dispatches of it take leases.
+        self._instance_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._wake_futures: dict[str, Future[None]] = {}
         self._recovering: set[str] = set()
         self._lock = threading.Lock()
@@ -108,12 +113,16 @@ class Wakes:
             connections.close_all()
 
     async def _take_lease(self, name: str) -> LeasedInstance | None:
-        taken = self._submit(lambda: self._lifecycle.leases.take(name))
-        try:
-            return await asyncio.wrap_future(taken)
-        except asyncio.CancelledError:
-            taken.add_done_callback(self._give_back_unwanted)
-            raise
+        slots = self._instance_slots.get(name)
+        if slots is None:
+            slots = self._instance_slots[name] = asyncio.Semaphore(THREADS_PER_INSTANCE)
+        async with slots:
+            taken = self._submit(lambda: self._lifecycle.leases.take(name))
+            try:
+                return await asyncio.wrap_future(taken)
+            except asyncio.CancelledError:
+                taken.add_done_callback(self._give_back_unwanted)
+                raise
 
     def _give_back_unwanted(self, taken: "Future[LeasedInstance | None]") -> None:
         """Give back a lease that came after its caller was cancelled."""

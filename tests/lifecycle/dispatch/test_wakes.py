@@ -48,8 +48,8 @@ async def until(condition):
         await asyncio.sleep(0.01)
 
 
-async def use(wakes):
-    leased, woken = await wakes.acquire(NAME)
+async def use(wakes, name=NAME):
+    leased, woken = await wakes.acquire(name)
     wakes.give_back(leased.lease)
     return woken
 
@@ -140,6 +140,26 @@ def test_a_caller_that_is_cancelled_while_it_takes_its_lease_leaves_none(wakes, 
     gate.set()
     wait_for(lambda: row().version == version + 2, what="the lease to come and go")
     assert not Lease.objects.exists()
+
+
+def test_callers_of_one_instance_whose_inspection_hangs_do_not_hold_another_up(wakes, engine):
+    engine.add("healthy", idle_timeout="1m", ready="running")
+    run(use(wakes))
+    run(use(wakes, "healthy"))
+    gate = threading.Event()
+    inspect = engine.inspect
+    engine.inspect = lambda name: (name == NAME and gate.wait(DEADLINE_SECONDS), inspect(name))[1]
+
+    async def both():
+        hanging = [asyncio.create_task(use(wakes)) for _ in range(100)]
+        await asyncio.sleep(0.1)
+        woken = await use(wakes, "healthy")
+        assert not any(caller.done() for caller in hanging)
+        gate.set()
+        await asyncio.gather(*hanging)
+        return woken
+
+    assert run(both()) is False
 
 
 def test_an_error_is_raised_as_it_is(wakes, engine):
