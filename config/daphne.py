@@ -140,7 +140,7 @@ def _warn_once(kind: str) -> None:
 
 
 def end_in_order(clean_up: Callable[[], None]) -> None:
-    """At SIGTERM or SIGINT, wait until all applications have ended, call `clean_up`, and exit with code 0.
+    """Install an orderly end: at SIGTERM or SIGINT, wait for all applications, call `clean_up`, and exit with code 0.
 
     Both are bounded in time. A second signal ends the process at once.
     """

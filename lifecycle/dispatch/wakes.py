@@ -33,7 +33,7 @@ class Wakes:
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._short_work = ThreadPoolExecutor(SHORT_WORK_THREADS, thread_name_prefix="dispatch")
-        #: By instance, while dispatches of it take leases.
+        #: By instance, while its dispatches take leases.
         self._instance_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._wake_futures: dict[str, Future[None]] = {}
         self._recovering: set[str] = set()
