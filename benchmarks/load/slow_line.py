@@ -58,6 +58,7 @@ class SlowLine:
         self._loop.close()
 
     def _do(self, what: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the proxy's thread, and return its result."""
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
     async def _end(self) -> None:
@@ -68,7 +69,8 @@ class SlowLine:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_at = self._loop.time() + ROUND_TRIP_SECONDS  # loopback shakes hands at once
+        """Connect the new connection to the server, and carry packets both ways."""
+        open_at = self._loop.time() + ROUND_TRIP_SECONDS  # a handshake on loopback takes no time
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
         with suppress(OSError):
             async with asyncio.TaskGroup() as group:
@@ -88,6 +90,7 @@ class SlowLine:
         await delivering
 
     async def _deliver(self, under_way: "asyncio.Queue[tuple[float, bytes]]", target: asyncio.StreamWriter) -> None:
+        """Write each packet at its time of arrival. An empty packet is the end."""
         try:
             while (found := await under_way.get())[1]:
                 await asyncio.sleep(max(0, found[0] - self._loop.time()))
