@@ -11,6 +11,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 PRIVATE_UMASK = 0o077
+#: Secrets are not narrowed: `access.secret_files` refuses one that was open, because others may know it.
+SECRET_NAMES = ("secret-key", "admin-password")
 #: The umask that this process had before `set_private_umask`. Local agents are started with it.
 original_umask: int | None = None
 
@@ -24,12 +26,12 @@ def set_private_umask() -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create the folder for its owner alone. If it exists, narrow the modes of it and of everything inside.
+    """Create the folder for its owner alone. If it exists, narrow it and what is inside, except secrets.
 
     Files that belong to another user are left alone, because only that user can change them. Links are not followed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    narrow(folder, *sorted(folder.rglob("*")))
+    narrow(folder, *(path for path in sorted(folder.rglob("*")) if path.name not in SECRET_NAMES))
 
 
 def narrow(*paths: Path) -> None:

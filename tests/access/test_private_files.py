@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from access.private_files import make_private_folder
+from access.secret_files import UnsafeSecretFile, read_or_create_secret, read_secret
 from tests.servers import PROJECT, wait_for
 
 #: Starts a process agent whose database, run files and output are in a folder of its own.
@@ -63,6 +64,14 @@ def test_a_folder_that_is_open_is_narrowed_and_that_is_logged(folder, caplog):
     caplog.clear()
     make_private_folder(folder)
     assert caplog.text == ""
+
+
+def test_a_secret_that_was_open_is_refused_and_not_narrowed(folder):
+    read_or_create_secret(folder / "secret-key", lambda: "secret")
+    (folder / "secret-key").chmod(0o644)
+    make_private_folder(folder)
+    with pytest.raises(UnsafeSecretFile, match="Others may know the secret"):
+        read_secret(folder / "secret-key")
 
 
 def test_a_link_is_not_followed(tmp_path, folder):
