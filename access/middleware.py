@@ -11,7 +11,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
-from access.users import TokenUser, current_user, token_user
+from access.users import TokenUser, current_access, token_user
 
 
 class BearerTokenMiddleware(MiddlewareMixin):
@@ -62,8 +62,7 @@ class AsgiAccess:
         session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
 
         def has_perm(permission: str) -> tuple[Any, bool]:
-            user = current_user(authorization, session_key)
-            return (user if user.is_authenticated else None), user.has_perm(permission)
+            return current_access(permission, authorization, session_key)
 
         scope |= {"request": request, "has_perm": database_sync_to_async(has_perm)}
         del request  # the stream drops its own reference too: thousands of readers would each keep a request in memory

@@ -65,6 +65,15 @@ def token_user(authorization: str) -> TokenUser | AnonymousUser:
     return TokenUser() if is_correct and expected else AnonymousUser()
 
 
+def current_access(permission: str, authorization: str | None, session_key: str | None) -> tuple[Any, bool]:
+    """Return the user of a header or a session (None: not signed in), and whether the user has `permission`.
+
+    This asks the database at each call.
+    """
+    user = current_user(authorization, session_key)
+    return (user if user.is_authenticated else None), user.has_perm(permission)
+
+
 def current_user(authorization: str | None, session_key: str | None) -> Any:
     """Return the user of a header or a session, read from the database at each call.
 

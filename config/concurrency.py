@@ -5,11 +5,15 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django.conf import settings
+
+#: A pattern of the paths to which work is sent.
+DISPATCH_PATH = r"/api/instances/[^/]+/dispatch"
 #: Requests at once. 1,500 at once without an account made 1,471 threads.
 MAX_REQUESTS = 64
 #: Not counted: work takes as long as its agent, a static file as long as its reader. A health check must be answered
 #: while others wait.
-NOT_COUNTED = re.compile(r"/healthz|/static/.*|/api/instances/[^/]+/dispatch")
+NOT_COUNTED = re.compile(rf"/healthz|{settings.STATIC_URL}.*|{DISPATCH_PATH}")
 
 
 class LimitConcurrency:

@@ -38,7 +38,8 @@ from twisted.internet.defer import Deferred
 
 from access.permissions import DISPATCH
 from access.problems import ProblemResponse, refusal
-from access.users import current_user, token_user
+from access.users import current_access, token_user
+from config.concurrency import DISPATCH_PATH
 from lifecycle.exceptions import AgentBrokeOff
 
 logger = logging.getLogger(__name__)
@@ -186,10 +187,10 @@ def _leave(clean_up: Callable[[], None]) -> None:
 
 
 #: The largest body of a request that is not work for an agent: the login, the admin.
-MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 #: A larger body of work is only read after access was decided.
 SMALL_BODY_BYTES = 64 * 1024
-DISPATCH_PATH = re.compile(rb"/api/instances/[^/?]+/dispatch(\?.*)?")
+IS_DISPATCH = re.compile(DISPATCH_PATH.encode())
 #: How long a refused caller may take to read the answer, before its connection is cut.
 LINGER_SECONDS = 2
 
@@ -213,12 +214,13 @@ class GuardedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
         """Decide how large the body may be."""
         super().gotLength(length)
         self.requestHeaders.removeHeader(b"Daphne-Root-Path")  # from a stranger it moved every address
-        if DISPATCH_PATH.fullmatch(self.channel._path) and self.channel._command == b"POST":
+        path, _, _ = self.channel._path.partition(b"?")
+        if IS_DISPATCH.fullmatch(path) and self.channel._command == b"POST":
             self._max_bytes = None
             if length is None or length > SMALL_BODY_BYTES:
                 self._check_access()
         elif length is not None and length > MAX_BODY_BYTES:
-            self._refuse(413, f"The body may have at most {MAX_BODY_BYTES} bytes.")
+            self._refuse_size()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         """Keep a part of the body, unless it is not wanted."""
@@ -226,7 +228,7 @@ class GuardedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
         if self._is_refused:
             return
         if self._max_bytes is not None and self._body_bytes > self._max_bytes:
-            self._refuse(413, f"The body may have at most {MAX_BODY_BYTES} bytes.")
+            self._refuse_size()
         else:
             super().handleContentChunk(data)
 
@@ -239,22 +241,20 @@ class GuardedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
         """Read on only if the caller may dispatch. A view decides that again, when the request is complete."""
         authorization = self._header(b"Authorization")
         session_key = self.received_cookies.get(settings.SESSION_COOKIE_NAME.encode(), b"").decode("latin-1")
-        if authorization is None and not session_key:
-            self._refuse_access(None)
-        elif authorization is not None:
-            user = token_user(authorization)
+        if authorization is not None or not session_key:  # this is decided without the database
+            user = token_user(authorization or "")
             if not user.has_perm(DISPATCH):
                 self._refuse_access(user)
         else:
             self.channel._networkProducer.pauseProducing()
-            checking = asyncio.ensure_future(database_sync_to_async(_session_access)(session_key))
+            checking = asyncio.ensure_future(database_sync_to_async(current_access)(DISPATCH, None, session_key))
             checking.add_done_callback(self._on_access)
 
     def _on_access(self, checking: "asyncio.Future[tuple[Any, bool]]") -> None:
         if self.channel is None:  # the caller has hung up
             return
         if checking.cancelled() or checking.exception():
-            self._refuse(503, "The database does not answer.")
+            self._send_and_close(ProblemResponse(503, "The database does not answer."))
             return
         user, permitted = checking.result()
         if permitted:
@@ -267,8 +267,8 @@ class GuardedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
         assert refused
         self._send_and_close(refused)
 
-    def _refuse(self, status: int, detail: str) -> None:
-        self._send_and_close(ProblemResponse(status, detail))
+    def _refuse_size(self) -> None:
+        self._send_and_close(ProblemResponse(413, f"The body may have at most {MAX_BODY_BYTES} bytes."))
 
     def _send_and_close(self, response: HttpResponse) -> None:
         """Answer, and close the connection without reading the rest of the body."""
@@ -290,12 +290,6 @@ class GuardedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
     def _header(self, name: bytes) -> str | None:
         values = self.requestHeaders.getRawHeaders(name)
         return values[0].decode("latin-1") if values else None
-
-
-def _session_access(session_key: str) -> tuple[Any, bool]:
-    """Return the session's user, and whether that user may dispatch. This asks the database."""
-    user = current_user(None, session_key)
-    return user, user.has_perm(DISPATCH)
 
 
 def guard_requests() -> None:

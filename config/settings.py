@@ -28,6 +28,7 @@ LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 DEBUG = env.bool("DJANGO_DEBUG", False)
 HTTPS = env.bool("DJANGO_HTTPS", False)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", LOOPBACK)
+IS_ONLY_ON_LOOPBACK = set(ALLOWED_HOSTS) <= set(LOOPBACK)
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
 
 
@@ -36,7 +37,7 @@ def secret_key() -> str:
     key: str = env.str("DJANGO_SECRET_KEY", "")
     if key:
         return key
-    if HTTPS or not set(ALLOWED_HOSTS) <= set(LOOPBACK):
+    if HTTPS or not IS_ONLY_ON_LOOPBACK:
         raise ImproperlyConfigured(
             "DJANGO_SECRET_KEY (or DJANGO_SECRET_KEY_FILE) must be set: "
             "a generated key is only for loopback and plain HTTP. "
@@ -50,7 +51,7 @@ def secret_key() -> str:
 
 SECRET_KEY = secret_key()
 
-if DEBUG and not set(ALLOWED_HOSTS) <= set(LOOPBACK):
+if DEBUG and not IS_ONLY_ON_LOOPBACK:
     raise ImproperlyConfigured(
         "DJANGO_DEBUG=true shows code and data to every visitor, so it is only for loopback: "
         "unset it, or unset DJANGO_ALLOWED_HOSTS."

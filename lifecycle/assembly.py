@@ -1,6 +1,5 @@
 """This process's lifecycle and dispatcher, made from the settings at their first use."""
 
-import functools
 import logging
 import threading
 
@@ -36,7 +35,7 @@ def shut_down() -> None:
     """Give this process's leases back, and unregister its worker. Other workers settle at once what it still holds."""
     for dispatcher in _dispatchers:
         dispatcher.shut_down()
-    for lifecycle in _lifecycles:
+    for lifecycle in _lifecycles.values():
         try:
             lifecycle.worker.end()
         except DatabaseError as error:
@@ -45,8 +44,8 @@ def shut_down() -> None:
 
 #: The one dispatcher, when it has been made.
 _dispatchers: list[Dispatcher] = []
-#: The lifecycles that have been made, one for each kind of worker.
-_lifecycles: list[Lifecycle] = []
+#: By kind of worker: its lifecycle, when it has been made.
+_lifecycles: dict[str, Lifecycle] = {}
 
 
 def _make_dispatcher() -> Dispatcher:
@@ -56,10 +55,9 @@ def _make_dispatcher() -> Dispatcher:
         return _dispatchers[0]
 
 
-@functools.cache
 def _lifecycle(kind: str) -> Lifecycle:
-    worker = ThisWorker(kind)
-    worker.start()
-    made = Lifecycle(engine_from_settings(), worker)
-    _lifecycles.append(made)
-    return made
+    if kind not in _lifecycles:
+        worker = ThisWorker(kind)
+        worker.start()
+        _lifecycles[kind] = Lifecycle(engine_from_settings(), worker)
+    return _lifecycles[kind]

@@ -91,20 +91,12 @@ class ProcessEngine(Engine):
         command = _command(name, table)
         self._check_executable(command[0])
         port = labels.read(name, _labels(table)).port
-        with _usable(self._run_dir), self._run_file(name).lock() as lock:
+        with _usable(self._run_dir):
             run_file = self._run_file(name)
-            if lock is None:
-                return
-            _check_port(port)
-            token = run_file.begin(lock)
-            try:
-                process = self._spawn(command, lock, run_file)
-            except OSError as error:
-                raise StartRejected(Cause.START_REJECTED, f"its process cannot be made: {error.strerror}") from error
-            # Started while the file is locked, so that an inspection that finds the process ended finds its exit code.
-            reaper = threading.Thread(target=lambda: run_file.keep_exit_code(token, process.wait()), daemon=True)
-            reaper.start()
-            self._reapers[name] = reaper
+            with run_file.lock() as lock:
+                if lock:
+                    _check_port(port)
+                    self._start_locked(name, command, lock, run_file)
 
     def stop(self, name: str, grace_seconds: float) -> None:
         """Send SIGTERM to the process group, and SIGKILL after the grace."""
@@ -132,6 +124,17 @@ class ProcessEngine(Engine):
         except FileNotFoundError:
             return ""
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
+
+    def _start_locked(self, name: str, command: list[str], lock: IO[bytes], run_file: RunFile) -> None:
+        token = run_file.begin(lock)
+        try:
+            process = self._spawn(command, lock, run_file)
+        except OSError as error:
+            raise StartRejected(Cause.START_REJECTED, f"its process cannot be made: {error.strerror}") from error
+        # Started while the file is locked, so that an inspection that finds the process ended finds its exit code.
+        reaper = threading.Thread(target=lambda: run_file.keep_exit_code(token, process.wait()), daemon=True)
+        reaper.start()
+        self._reapers[name] = reaper
 
     def _check_executable(self, program: str) -> None:
         """Raise StartRejected if the program does not exist, with the exit code that a shell gives, as Docker does."""

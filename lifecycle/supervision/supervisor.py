@@ -10,6 +10,7 @@ from tenacity.stop import stop_when_event_set
 
 from lifecycle.assembly import lifecycle
 from lifecycle.exceptions import EngineUnreachable
+from lifecycle.retries import log_failed_try
 from lifecycle.supervision.reconciler import Reconciler
 from lifecycle.transitions.lifecycle import Lifecycle
 
@@ -124,10 +125,10 @@ def start_embedded() -> None:
 
 def supervise(kind: str, ended: threading.Event) -> None:
     """Supervise until `ended`, in a process of `kind`. Wait for a database that is not up or not migrated yet."""
+    log = log_failed_try(logger, "The supervisor waits for the database: %s")
 
-    def log(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        logger.warning("The supervisor waits for the database: %s", error)
+    def log_and_disconnect(state: RetryCallState) -> None:
+        log(state)
         connections.close_all()
 
     retrying = Retrying(
@@ -135,7 +136,7 @@ def supervise(kind: str, ended: threading.Event) -> None:
         wait=wait_fixed(SWEEP_SECONDS),
         sleep=sleep_using_event(ended),
         stop=stop_when_event_set(ended),
-        before_sleep=log,
+        before_sleep=log_and_disconnect,
         retry_error_callback=lambda state: None,
     )
     supervised = retrying(lifecycle, kind)

@@ -23,6 +23,7 @@ from lifecycle.clock import Clock
 from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import ClaimLost, StartFailed
 from lifecycle.models import Instance
+from lifecycle.retries import log_failed_try
 from lifecycle.workers.heartbeats import ThisWorker
 
 logger = logging.getLogger(__name__)
@@ -153,16 +154,12 @@ class Claims:
 
     def _settle(self, row: Instance, signal: Signal, data: dict[str, Any], settle: Callable[..., bool]) -> None:
         """Commit the outcome, and retry until that succeeds, because it has happened."""
-
-        def log(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            logger.warning("%s: the outcome of run %d is not saved yet: %s", row.name, row.run, error)
-
+        message = "%s: the outcome of run %d is not saved yet: %s"
         Retrying(
             retry=retry_if_exception_type(DatabaseError),
             wait=wait_exponential(multiplier=FIRST_RETRY_SECONDS, max=LAST_RETRY_SECONDS),
             sleep=self._clock.sleep,
-            before_sleep=log,
+            before_sleep=log_failed_try(logger, message, row.name, row.run),
         )(self._commit, row, signal, data, settle)
 
     def _commit(self, row: Instance, signal: Signal, data: dict[str, Any], settle: Callable[..., bool]) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.db import DatabaseError, transaction
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
+from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Inspection
 from lifecycle.exceptions import Missing
 from lifecycle.models import Instance, Lease, State
+from lifecycle.retries import log_failed_try
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +55,12 @@ class Leases:
 
     def give_back(self, lease: Lease) -> None:
         """End the lease, and retry until that succeeds: a lease that is left would keep its instance awake for ever."""
-
-        def log(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            logger.warning("The lease of %s could not be given back, trying again: %s", lease.instance_id, error)
-
+        message = "The lease of %s could not be given back, trying again: %s"
         Retrying(
             retry=retry_if_exception_type(DatabaseError),
             wait=wait_fixed(RETRY_SECONDS),
             sleep=self.clock.sleep,
-            before_sleep=log,
+            before_sleep=log_failed_try(logger, message, lease.instance_id),
         )(self.end, [lease])
 
     def end(self, leases: Collection[Lease]) -> None:
