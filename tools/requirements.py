@@ -13,14 +13,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 NAMES = ("requirements", "requirements-dev", "requirements-bench")
 PIN = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;]+)", re.MULTILINE)
 #: A requirement as pip reads it: one line, with its continuations.
-COMPILED = re.compile(r"^([\w.-]+)==([^\s;\\]+)((?:.*\\\n)*.*)", re.MULTILINE)
+COMPILED = re.compile(r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)((?:.*\\\n)*.*)", re.MULTILINE)
 
 
 def compile_all() -> None:
     """Compile all three, for Python 3.11 and later, for all platforms."""
     for name in NAMES:
         command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
-        options = ["--no-emit-index-url", "--no-emit-find-links", "--no-header", "--output-file", f"{name}.txt"]
+        # A pin without its extras does not satisfy pip 23 if a package asks for `coverage[toml]`.
+        options = ["--no-strip-extras", "--no-emit-index-url", "--no-emit-find-links", "--no-header"]
+        options += ["--output-file", f"{name}.txt"]
         subprocess.run([sys.executable, "-m", *command, *options, f"{name}.in"], cwd=PROJECT, check=True)
         compiled = PROJECT / f"{name}.txt"
         compiled.write_text(f"# Compiled from {name}.in by `make requirements`. Do not edit.\n{compiled.read_text()}")
