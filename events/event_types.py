@@ -32,6 +32,7 @@ DISPLAYS = {
     "container.lazy_start_failed": EventDisplay(
         "Failed to start", "alert", lambda data: f"failed to start: {data['error']}", is_failure=True
     ),
+    "work.failed": EventDisplay("Failed at work", "alert", lambda data: _failed_at_work(data), is_failure=True),
 }
 
 #: Why a start failed, in words. A cause that is not listed is displayed as it is.
@@ -79,6 +80,11 @@ def sentence_of(event: EventLog) -> str:
         return f"{event.instance} {predicate}"
     title = display_of(event.type).title
     return f"{title} · {event.instance}" if event.instance else title
+
+
+def _failed_at_work(data: dict[str, Any]) -> str:
+    count = int(data.get("count", 1))
+    return f"failed at work: {data['error']}" + (f" ({count} times)" if count > 1 else "")
 
 
 def format_duration(milliseconds: int) -> str:

@@ -194,6 +194,25 @@ class Lease(models.Model):
         return f"{self.instance_id} since {self.since:%H:%M:%S}"
 
 
+class WorkFailure(models.Model):
+    """The failures of work in an instance with one status: what the latest event did not tell of."""
+
+    instance = models.CharField(max_length=255)
+    status = models.PositiveSmallIntegerField()
+    #: When the latest event of this kind was told. None: there was none.
+    told_at = models.DateTimeField(null=True, blank=True)
+    #: How many failures no event has told of.
+    count = models.PositiveBigIntegerField(default=0)
+    #: The event's data of the latest failure.
+    latest = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["instance", "status"], name="lifecycle_workfailure_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.instance} {self.status}"
+
+
 class EngineStatus(models.Model):
     """The supervisor's last look at an engine: one row. Pages read it, and never ask the engine."""
 

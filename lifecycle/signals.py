@@ -25,6 +25,11 @@ lazy_stopped = Signal()
 #: recovered.
 lazy_start_failed = Signal()
 
+#: Work failed: the agent answered 5xx or too late, could not be reached, or broke off.
+#: Arguments: instance: str, error: str, status: int (what the caller got), seconds: float, at: datetime. If known:
+#: count: int (how many failures this event stands for, if there was more than one), trace_id: str.
+work_failed = Signal()
+
 
 def send(signal: Signal, **data: Any) -> None:
     """Send a signal to all receivers. Raises what a durable receiver raised. This is the lifecycle's default sink."""

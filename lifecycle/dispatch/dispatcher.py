@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import httpx
 
@@ -49,13 +50,16 @@ class Work:
 class Answer:
     """The agent's answer, as it comes. To close it, from any thread, ends the connection and the lease."""
 
-    def __init__(self, response: httpx.Response, wake_ms: int | None, instance: str) -> None:
+    def __init__(
+        self, response: httpx.Response, wake_ms: int | None, instance: str, report: Callable[..., None]
+    ) -> None:
         self.status = response.status_code
         self.headers = {name: response.headers[name] for name in ANSWER_HEADERS if name in response.headers}
         #: How long this dispatch waited for the instance to wake, in ms. None: it was ready.
         self.wake_ms = wake_ms
         self._response = response
         self._instance = instance
+        self._report = report
 
     def on_close(self, finish: Callable[[], object]) -> None:
         """Call `finish` once: by `close`, or when the answer is garbage-collected."""
@@ -68,6 +72,7 @@ class Answer:
             async for chunk in self._response.aiter_raw():
                 yield chunk
         except httpx.HTTPError as error:
+            self._report(self.status, "broke off", failure_reason(error))
             raise AgentBrokeOff(self._instance, failure_reason(error)) from error
         finally:
             self.close()  # Django does not close an answer that breaks off
@@ -96,13 +101,35 @@ class Dispatcher:
             if not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
+        report = self._failures_of(name)
         try:
-            answer = Answer(await _forward(client, leased, work), wake_ms, name)
-        except BaseException:
+            response = await _forward(client, leased, work)
+            answer = Answer(response, wake_ms, name, report)
+        except BaseException as error:
             finish()
+            if isinstance(error, AgentBrokeOff):
+                report(error.status, "broke off", error.error)
+            if isinstance(error, AgentTooSlow):
+                report(error.status, "had not begun its answer")
             raise
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            report(answer.status, f"answered {answer.status}")
         answer.on_close(finish)
         return answer
+
+    def _failures_of(self, name: str) -> Callable[..., None]:
+        """Return a function that reports that work which is sent now has failed, with the status that its caller got.
+
+        The caller's own end is no failure of the agent.
+        """
+        began = time.monotonic()
+
+        def report(status: int, what: str, why: str = "") -> None:
+            seconds = time.monotonic() - began
+            error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
+            self._wakes.work_failures.report(name, status=int(status), error=error, seconds=seconds)
+
+        return report
 
     def shut_down(self) -> None:
         """Wait until the leases of dispatches that have ended are given back."""

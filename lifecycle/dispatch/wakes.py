@@ -32,6 +32,7 @@ class Wakes:
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
+        self.work_failures = lifecycle.work_failures
         self._short_work = ThreadPoolExecutor(SHORT_WORK_THREADS, thread_name_prefix="dispatch")
         #: By instance, while its dispatches take leases.
         self._instance_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -57,8 +58,9 @@ class Wakes:
         self._submit(lambda: self._end_lease(lease))
 
     def shut_down(self) -> None:
-        """Wait for the short work that is under way."""
+        """Wait for the short work that is under way, and write what failed."""
         self._short_work.shutdown()
+        self.work_failures.shut_down()
 
     def join_or_lead(self, name: str) -> Future[None]:
         """Return the wake that is under way in this process, or begin one. It goes on even if no caller waits."""

@@ -55,6 +55,7 @@ class Supervisor:
         for claim in recovering.find_abandoned():
             self._run_in_thread(lambda claim=claim: recovering.recover(claim))  # type: ignore[misc]
         recovering.end_leases_of_the_dead()
+        self._lifecycle.work_failures.tell_due()
         try:
             self._reconciler.reconcile()
         except EngineUnreachable as error:

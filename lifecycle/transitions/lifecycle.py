@@ -17,6 +17,7 @@ from lifecycle.transitions.recovering import Recovering
 from lifecycle.transitions.starting import Starting
 from lifecycle.transitions.stopping import Stopping
 from lifecycle.transitions.waking import Waking
+from lifecycle.transitions.work_failures import WorkFailures
 from lifecycle.workers.heartbeats import LivenessWatch, ThisWorker
 
 
@@ -46,4 +47,5 @@ class Lifecycle:
         self.recovering = Recovering(engine, worker, watch, claims, self.leases, self.readiness, self.stopping, clock)
         self.starting = Starting(engine, claims, self.readiness, self.recovering, clock)
         self.adopting = Adopting(self.readiness, clock)
+        self.work_failures = WorkFailures(clock, sink)
         self.waking = Waking(engine, claims, self.starting, self.adopting, self.recovering, clock)

@@ -24,12 +24,21 @@ def test_a_failure_reads_with_its_reason():
     assert display_of("container.lazy_start_failed").is_failure
 
 
+@pytest.mark.parametrize(("more", "counted"), [({}, ""), ({"count": 1}, ""), ({"count": 40}, " (40 times)")])
+def test_failed_work_reads_with_its_reason_and_how_often(more, counted):
+    failed = event("work.failed", "reviewer-default", error="broke off after 12 s", status=502, **more)
+    assert sentence_of(failed) == f"reviewer-default failed at work: broke off after 12 s{counted}"
+    assert display_of("work.failed").is_failure
+
+
 def test_an_unknown_type_reads_as_its_own_name():
     assert sentence_of(event("deploy.finished", "reviewer-default")) == "Deploy finished · reviewer-default"
     assert sentence_of(event("disk_almost.full")) == "Disk almost full"
 
 
-@pytest.mark.parametrize("type", ["container.lazy_started", "container.lazy_stopped", "container.lazy_start_failed"])
+@pytest.mark.parametrize(
+    "type", ["container.lazy_started", "container.lazy_stopped", "container.lazy_start_failed", "work.failed"]
+)
 @pytest.mark.parametrize("data", [{}, {"latency_ms": "x", "idle_seconds": None, "error": 1}])
 def test_data_that_do_not_fit_the_sentence_still_read(type, data):
     assert "reviewer-default" in sentence_of(EventLog(type=type, instance="reviewer-default", data=data))

@@ -23,6 +23,7 @@ TYPES = {
     signals.lazy_started: "lazy_started",
     signals.lazy_stopped: "lazy_stopped",
     signals.lazy_start_failed: "lazy_start_failed",
+    signals.work_failed: "work_failed",
 }
 
 

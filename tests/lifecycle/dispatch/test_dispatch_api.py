@@ -13,9 +13,9 @@ from django.test import AsyncClient, Client
 from lifecycle import assembly
 from lifecycle.dispatch.dispatcher import Dispatcher
 from lifecycle.dispatch.wakes import Wakes
-from lifecycle.exceptions import Cause, EngineUnreachable, StartRejected
+from lifecycle.exceptions import AgentBrokeOff, Cause, EngineUnreachable, StartRejected
 from lifecycle.models import EngineStatus, Instance, Lease, State
-from tests.lifecycle.conftest import NAME, make_row
+from tests.lifecycle.conftest import NAME, Events, make_row
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for
 
@@ -27,23 +27,32 @@ TOKEN = {"Authorization": "Bearer the-tests-token"}
 class Agent:
     """An agent: it keeps the requests that reach it, and answers as the test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Events) -> None:
+        self.events = events
         self.requests: list[tuple[httpx.Request, bytes]] = []
         self.answer = lambda request: httpx.Response(200, text="done")
+
+    def failure(self) -> dict[str, Any]:
+        """Return what was told of the one piece of work that failed."""
+        wait_for(lambda: "work_failed" in self.events.types)
+        (data,) = [data for type, data in self.events if type == "work_failed"]
+        assert data["instance"] == NAME
+        return {"status": data["status"], "error": data["error"]}
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append((request, await request.aread()))
         answer = self.answer(request)
         if asyncio.iscoroutine(answer):
             answer = await answer
-        stream = httpx.ByteStream(answer.content)  # unread, as from the network
+        is_read = hasattr(answer, "_content")
+        stream = httpx.ByteStream(answer.content) if is_read else answer.stream  # unread, as from the network
         return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
 
 
 @pytest.fixture
-def worker_agent(transactional_db, lifecycle, engine, monkeypatch):
+def worker_agent(transactional_db, lifecycle, engine, events, monkeypatch):
     """The web process's dispatcher, on the fake engine."""
-    agent = Agent()
+    agent = Agent(events)
     wakes = Wakes(lifecycle)
     dispatcher = Dispatcher(wakes, httpx.MockTransport(agent))
     monkeypatch.setattr(assembly, "_dispatchers", [dispatcher])
@@ -252,6 +261,7 @@ def test_an_agent_that_does_not_answer_is_502(worker_agent):
     worker_agent.answer = refuse
     answer = post()
     assert (answer.status_code, answer.problem["detail"]) == (502, f"{NAME} broke off: connection refused")
+    assert worker_agent.failure() == {"status": 502, "error": "broke off after 0 s: connection refused"}
 
 
 def test_an_agent_that_does_not_begin_in_time_is_504(worker_agent, sleeper):
@@ -259,6 +269,47 @@ def test_an_agent_that_does_not_begin_in_time_is_504(worker_agent, sleeper):
     worker_agent.answer = lambda request: asyncio.sleep(60)
     answer = post()
     assert (answer.status_code, answer.problem["detail"]) == (504, f"{NAME} did not begin its answer within 0.05 s")
+    assert worker_agent.failure() == {"status": 504, "error": "had not begun its answer after 0.1 s"}
+
+
+def test_an_answer_of_5xx_is_told_as_failed_work(worker_agent):
+    worker_agent.answer = lambda request: httpx.Response(507)
+    assert post().status_code == 507
+    assert worker_agent.failure() == {"status": 507, "error": "answered 507 after 0 s"}
+
+
+def test_an_answer_that_breaks_off_is_told_with_the_status_that_was_sent(worker_agent):
+    async def parts():
+        yield b"begun"
+        raise httpx.RemoteProtocolError("incomplete")
+
+    worker_agent.answer = lambda request: httpx.Response(201, content=parts())
+    with pytest.raises(AgentBrokeOff):
+        post()
+    assert worker_agent.failure() == {"status": 201, "error": "broke off after 0 s: incomplete"}
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 499])
+def test_no_other_answer_is_failed_work(worker_agent, events, status):
+    worker_agent.answer = lambda request: httpx.Response(status)
+    post()
+    assert not assembly._dispatchers[0]._wakes.work_failures._unwritten
+    assert events.types == ["lazy_started"]
+
+
+def test_a_caller_that_hangs_up_is_no_failure(worker_agent, events):
+    worker_agent.answer = lambda request: asyncio.sleep(60)
+
+    async def hang_up():
+        task = asyncio.create_task(AsyncClient().post(URL, b"work", content_type="text/plain", headers=TOKEN))
+        await asyncio.to_thread(wait_for, lambda: worker_agent.requests)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(hang_up())
+    assert not assembly._dispatchers[0]._wakes.work_failures._unwritten
+    assert events.types == ["lazy_started"]
 
 
 @pytest.mark.parametrize("status", [200, 500])
