@@ -58,7 +58,7 @@ class SQLiteCommitWatch:
 
     def _version(self) -> int:
         with self._connection.wrap_database_errors:
-            version: int = self._connection.connection.execute("PRAGMA data_version").fetchone()[0]
+            version: int = self._connection.create_cursor().execute("PRAGMA data_version").fetchone()[0]
             return version
 
 
