@@ -159,7 +159,10 @@ class Instance(models.Model):
 
     class Meta:
         ordering = ["name"]
-        permissions = [("dispatch_instance", "Can dispatch work to an instance")]
+        permissions = [
+            ("dispatch_instance", "Can dispatch work to an instance"),
+            ("control_instance", "Can put an instance to sleep, disable it and enable it"),
+        ]
 
     def __str__(self) -> str:
         return self.name
