@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from events.log import record
 from lifecycle.models import Instance
 from tests.browser.seeing import SignIn, is_live, rows, shows
-from tests.servers import Server
+from tests.servers import Server, wait_for
 
 SENTENCES = [
     ("lazy_started", "reviewer-default", {"latency_ms": 287}, "reviewer-default started in 287 ms"),
@@ -50,7 +50,7 @@ def test_the_first_page_of_a_live_page_is_that_of_a_reloaded_one(server: Server,
         type, instance, data, _ = SENTENCES[number % 3]
         last = record(f"container.{type}", instance=instance, data=cast(Any, data)).id
     expect(page.locator(f".row[data-id='{last}']")).to_be_visible()
-    page.wait_for_function("document.querySelectorAll('.row').length > 20")
+    wait_for(lambda: page.evaluate("document.querySelectorAll('.row').length > 20"))
     live = rows(page)
     page.reload()
     reloaded = rows(page)

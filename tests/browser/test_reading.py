@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from events.log import record
 from tests.browser.seeing import SignIn, is_live, shows
-from tests.servers import Server
+from tests.servers import Server, wait_for
 
 NIGHT = datetime(2026, 11, 22, 20, 0, 11, tzinfo=UTC)
 SELECTED = "element => { getSelection().selectAllChildren(element); return getSelection().toString(); }"
@@ -28,7 +28,7 @@ def test_times_and_days_are_the_readers_and_survive_copying(
     page = sign_in(server, timezone_id=zone)
     is_live(page)
     expect(page.locator(".day h3").first).to_have_text(day)
-    page.wait_for_function("document.cookie.includes('zone=')")
+    wait_for(lambda: page.evaluate("document.cookie.includes('zone=')"))
     page.reload()
     is_live(page)
     assert time in page.locator(".row .when").first.evaluate(SELECTED).replace("\n", "")
