@@ -1,7 +1,8 @@
 """The instances as people see them, and whether the supervisor still asks the engine."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from lifecycle.api import status
-from lifecycle.models import EngineStatus, Instance, State
+from lifecycle.models import EngineStatus, Instance, Lease, State
 
 #: The supervisor writes the engine's status every few seconds. If that is this old, no supervisor runs.
 STALE_AFTER = timedelta(seconds=60)
@@ -85,6 +86,23 @@ def cards() -> Sequence[Card]:
     worth_showing = Q(present=True) | ~Q(state=State.ASLEEP) | ~Q(label_error="")
     now = timezone.now()
     return [Card(instance, now) for instance in Instance.objects.filter(worth_showing).prefetch_related("leases")]
+
+
+def cards_tag() -> str:
+    """Return an ETag of the cards and the engine's notice, without rendering them.
+
+    A text such as "about to sleep" also depends on the time, and each time on the reader's zone, hence the minute.
+    """
+    columns = [field.attname for field in Instance._meta.concrete_fields if field.attname != "failure"]
+    shown = (
+        settings.DORMOUSE_VERSION,
+        timezone.get_current_timezone_name(),
+        timezone.now().replace(second=0, microsecond=0),
+        list(Instance.objects.order_by("name").values_list(*columns)),
+        list(Lease.objects.order_by("pk").values_list("pk", "instance_id", "since")),
+        replace(engine_notice(), asked=None),
+    )
+    return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
 
 
 def engine_notice() -> EngineNotice:

@@ -10,12 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.gzip import gzip_page
-from django.views.decorators.http import conditional_page, require_safe
+from django.views.decorators.http import condition, require_safe
 
 from access.permissions import VIEW_EVENTS
 from access.problems import ProblemResponse, refusal
 from agents_ui import timeline
-from agents_ui.instances import cards, engine_notice
+from agents_ui.instances import cards, cards_tag, engine_notice
 from agents_ui.timeline import Filter, Row
 from agents_ui.zones import in_readers_zone
 from events.event_types import DISPLAYS, display_of
@@ -83,9 +83,12 @@ def event(request: HttpRequest, id: int) -> HttpResponse:
 
 
 @fragment
-@conditional_page
+@condition(lambda request: cards_tag())
 def instances(request: HttpRequest) -> HttpResponse:
-    """Answer `GET /agents/instances`: the page's cards and what it says of the engine, with an ETag."""
+    """Answer `GET /agents/instances`: the page's cards and what it says of the engine, with an ETag.
+
+    The page asks each second, so that `starting` is shown, and the answer is nearly always a 304 without a body.
+    """
     return render(request, "agents_ui/instances.html", {"cards": cards(), "engine": engine_notice()})
 
 

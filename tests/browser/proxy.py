@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 ANSWERS = {
+    500: b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     503: b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 8\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     302: b"HTTP/1.1 302 Found\r\nLocation: /accounts/login/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
 }
@@ -19,6 +20,7 @@ class Proxy:
         self.target = port
         self.status: int | None = None
         self.only = b""
+        self.muted: bytes | None = None
         self.asked: list[str] = []
         self.lines: set[asyncio.StreamWriter] = set()
         self.loop = asyncio.new_event_loop()
@@ -50,8 +52,12 @@ class Proxy:
         """Answers `status` in the server's place, to requests whose path begins with `only`."""
         self.only, self.status = f"GET {only}".encode(), status
 
+    def mute(self, only: str) -> None:
+        """Keep back the answers to requests whose path begins with `only`, as a proxy that buffers them does."""
+        self.muted = f"GET {only}".encode()
+
     def heal(self) -> None:
-        self.status = None
+        self.status = self.muted = None
         self.loop.call_soon_threadsafe(self.flows.set)
 
     def _do(self, what):
@@ -87,6 +93,8 @@ class Proxy:
             line = data.split(b"\r\n", 1)[0]
             if line.startswith((b"GET ", b"POST ")):
                 self.asked.append(line.decode().rsplit(" ", 1)[0])
+                if self.muted and line.startswith(self.muted):
+                    await asyncio.Event().wait()
                 if self.status and line.startswith(self.only):
                     writer.write(ANSWERS[self.status])
                     await writer.drain()

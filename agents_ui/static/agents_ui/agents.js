@@ -1,10 +1,12 @@
 // The Agents page, live. The stream only tells that the log has grown; the page then fetches rendered rows after its cursor.
-import { announce, ask, check, follow, held, pause, showState } from "./stream.js";
+import { announce, ask, check, follow, held, mustPoll, noteFetch, pause, showState } from "./stream.js";
 
-const REFRESH_SECONDS = 10;
+const REFRESH_SECONDS = 1; // `starting` makes no event; nearly all answers are a 304 without a body
 const MAX_ROWS = 500;
 const MAX_HELD = 100;
 const BULK_ROWS = 10;
+const STILL_MS = 20_000; // a pointer that has not moved for this long holds nothing
+const MAX_RETRY_SECONDS = 10;
 
 const timeline = document.getElementById("timeline");
 const feed = document.getElementById("feed");
@@ -17,6 +19,7 @@ const original = { title: document.title, icon: icon.href };
 let cursor = Number(timeline.dataset.cursor);
 let isFinished = false;
 let failures = 0; // failures that came while the tab was hidden
+let movedAt = 0; // when the pointer last moved over the list
 
 let fragments = []; // the held rows, oldest first; empty above MAX_HELD
 let mustRedraw = false; // the held rows would leave a gap, so the list must be fetched again
@@ -30,7 +33,7 @@ function isReading() {
     feed.getBoundingClientRect().top < 0 ||
     timeline.contains(document.activeElement) ||
     document.activeElement === button ||
-    (matchMedia("(hover)").matches && feed.matches(":hover")) || // on a touch screen an element stays hovered until the next tap
+    (Date.now() - movedAt < STILL_MS && matchMedia("(hover)").matches && feed.matches(":hover")) || // on a touch screen an element stays hovered until the next tap
     (!selection.isCollapsed && selection.containsNode(timeline, true))
   );
 }
@@ -38,6 +41,7 @@ function isReading() {
 function hold(days, count) {
   fragments = mustRedraw ? [] : [...fragments, days];
   held.rows += count;
+  held.failures += days.querySelectorAll(".row.alert").length;
   showUnlessReading();
   if (held.rows > MAX_HELD) dropHeld();
 }
@@ -50,7 +54,12 @@ function dropHeld() {
 function showUnlessReading() {
   if ((held.rows || mustRedraw) && !isReading()) show();
   button.hidden = !held.rows && !mustRedraw;
-  button.textContent = held.rows ? `Show ${held.rows} new event${held.rows === 1 ? "" : "s"}` : "Show the newest events";
+  const text = held.rows ? `Show ${countEvents(held.rows, held.failures)}` : "Show the newest events";
+  if (button.textContent !== text) button.textContent = text;
+}
+
+function countEvents(rows, failed) {
+  return `${rows} new event${rows === 1 ? "" : "s"}` + (failed ? `, ${failed} failed` : "");
 }
 
 function show() {
@@ -72,7 +81,7 @@ function showVisibleRowsFirst(rows) {
 function clearHeld() {
   fragments = [];
   mustRedraw = false;
-  held.rows = 0;
+  held.rows = held.failures = 0;
   button.hidden = true;
 }
 
@@ -117,11 +126,12 @@ async function fetchRows() {
   if (!response.headers.has("Dormouse-Cursor")) throw new Error("not from Dormouse");
   cursor = Number(response.headers.get("Dormouse-Cursor"));
   const rows = days.querySelectorAll(".row");
+  const failed = days.querySelectorAll(".row.alert").length;
   if (response.headers.has("Dormouse-Reset")) dropHeld();
   if (rows.length || mustRedraw) hold(days, rows.length);
   if (rows.length) {
-    if (document.hidden) countFailures(days.querySelectorAll(".row.alert").length);
-    if (!held.paused) announce(rows[1] ? `${rows.length} new events` : rows[0].querySelector(".sentence").textContent);
+    if (document.hidden) countFailures(failed);
+    if (!held.paused) announce(rows[1] ? countEvents(rows.length, failed) : rows[0].querySelector(".sentence").textContent);
   }
   return response.headers.get("Dormouse-More") === "true";
 }
@@ -134,15 +144,20 @@ async function catchUp() {
   hasMore = true;
   if (isCatchingUp) return;
   isCatchingUp = true;
-  while (hasMore && !isFinished) {
+  for (let retrySeconds = 1; hasMore && !isFinished; ) {
     hasMore = false; // before the request, because an event that comes meanwhile needs another one
+    let error = null;
     try {
       if (await fetchRows()) hasMore = true;
-    } catch {
+      retrySeconds = 1;
+    } catch (failure) {
+      error = failure;
       hasMore = true;
     }
+    noteFetch("Events", error);
     refresh();
-    await pause(1);
+    await pause(retrySeconds);
+    if (error) retrySeconds = Math.min(2 * retrySeconds, MAX_RETRY_SECONDS);
   }
   isCatchingUp = false;
 }
@@ -199,6 +214,7 @@ button.addEventListener("click", () => {
   show();
 });
 
+feed.addEventListener("pointermove", () => (movedAt = Date.now()));
 feed.addEventListener("pointerleave", showUnlessReading);
 feed.addEventListener("focusout", () => setTimeout(showUnlessReading));
 for (const change of ["selectionchange", "visibilitychange", "scrollend"]) document.addEventListener(change, showUnlessReading);
@@ -206,7 +222,11 @@ document.addEventListener("zone", () => {
   dropHeld();
   showUnlessReading();
 });
-setInterval(check, 1000);
+setInterval(() => {
+  check();
+  if (mustPoll()) catchUp();
+  showUnlessReading();
+}, 1000);
 setInterval(refresh, REFRESH_SECONDS * 1000);
 pauseButton.disabled = false;
 follow({ url: timeline.dataset.stream, cursor: () => cursor, onState });

@@ -1,5 +1,5 @@
 // The cards of the Agents page. The server renders them, and an ETag tells whether they have changed.
-import { ask } from "./stream.js";
+import { ask, noteFetch } from "./stream.js";
 
 const instances = document.getElementById("instances");
 const timeline = document.getElementById("timeline");
@@ -12,12 +12,13 @@ export async function refresh(isReading) {
   isRefreshing = true;
   try {
     const response = await ask(instances.dataset.url, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
+    noteFetch("Agents");
     if (response.status === 304) return;
     tag = response.headers.get("ETag");
     const drawn = new DOMParser().parseFromString(await response.text(), "text/html").body;
     if (drawn.innerHTML.trim() !== instances.innerHTML.trim()) replace(drawn, isReading()); // the first time there is no ETag
-  } catch {
-    // the stream reports that the server is gone
+  } catch (error) {
+    noteFetch("Agents", error);
   } finally {
     isRefreshing = false;
   }

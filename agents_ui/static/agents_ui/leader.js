@@ -11,5 +11,9 @@ export function isLeader(steal) {
 }
 
 addEventListener("pagehide", () => {
-  if (localStorage.getItem(KEY)?.startsWith(me)) localStorage.removeItem(KEY);
+  try {
+    if (localStorage.getItem(KEY)?.startsWith(me)) localStorage.removeItem(KEY);
+  } catch {
+    // the browser denies localStorage, and no lease is kept in it
+  }
 });

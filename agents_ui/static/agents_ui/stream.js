@@ -5,6 +5,7 @@
 const SILENCE_MS = 25_000; // the server sends something at least every 15 s, so after this the connection is gone
 const SETTLED_MS = 5000; // a connection that ends sooner counts as failed, so that retries have a pause
 const QUIET_MS = 3000; // a connection that is back sooner is not shown as lost
+const POLL_MS = 10_000; // without a stream for this long, the page asks for rows, and again after each such time
 const LOCK = "dormouse-stream";
 
 export const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -15,19 +16,22 @@ export async function ask(url, options = {}) {
   if (response.type === "opaqueredirect" || response.status === 401) stopForGood("Signed out.");
   if (response.status === 403) stopForGood("You may not see the events any more.");
   if (response.ok || response.status === 304) return response;
-  throw Object.assign(new Error(), { waitSeconds: Number(response.headers.get("Retry-After")) });
+  throw Object.assign(new Error(), { status: response.status, waitSeconds: Number(response.headers.get("Retry-After")) });
 }
 
 const connection = document.getElementById("connection");
 const label = connection.firstElementChild;
 const announcer = document.getElementById("announcer");
-export const held = { rows: 0, paused: false };
+export const held = { rows: 0, failures: 0, paused: false };
+const troubles = new Map(); // what could not be fetched, and why
 const otherTabs = new BroadcastChannel(LOCK);
 let tab; // what follow() was given: { url, cursor(), onState(state) }
 // phase is connecting, live or lost. `over` is a sentence that says why the stream has stopped for good.
 let state = { phase: "connecting", cursor: 0, retryAt: 0, downSince: Date.now() };
 let heardAt = Date.now(); // when the stream or the leader last sent something
+let polledAt = 0; // when rows were last asked for without a stream, and came
 let leadership = null; // an object while this tab is the leader
+let isAlone = false; // whether the browser offers neither locks nor storage, so that this tab reads a stream of its own
 let waitingForLock = new AbortController();
 let connecting = new AbortController();
 
@@ -46,7 +50,7 @@ export function follow(given) {
 export function check() {
   showState();
   if (state.over) return;
-  if (!navigator.locks) joinElection();
+  if (!navigator.locks && !isAlone) joinElection();
   if (Date.now() - Math.max(heardAt, state.retryAt) < SILENCE_MS) return;
   heardAt = Date.now();
   const gone = { phase: "connecting", downSince: 0 };
@@ -67,7 +71,20 @@ function stopForGood(message) {
 
 function publish(changes) {
   receive({ ...state, reset: false, ...changes });
-  otherTabs.postMessage(state);
+  if (!isAlone) otherTabs.postMessage(state);
+}
+
+// Returns whether rows must be asked for, because no stream has told of them for a while.
+export function mustPoll() {
+  return !state.over && !held.paused && state.phase !== "live" && Date.now() - Math.max(state.downSince, polledAt) >= POLL_MS;
+}
+
+// Remembers whether `what` could be fetched. `error` is what ask() threw, or nothing.
+export function noteFetch(what, error) {
+  if (error) troubles.set(what, error.status ? ` (${error.status})` : "");
+  else troubles.delete(what);
+  if (!error && what === "Events" && state.phase !== "live") polledAt = Date.now();
+  showState();
 }
 
 function receive(given) {
@@ -84,18 +101,34 @@ function receive(given) {
 }
 
 async function joinElection(steal = false) {
-  if (!navigator.locks) return joinElectionWithoutLocks((await import("./leader.js")).isLeader(steal));
+  if (isAlone) return;
+  if (!navigator.locks) {
+    const { isLeader } = await import("./leader.js");
+    try {
+      return joinElectionWithoutLocks(isLeader(steal));
+    } catch {
+      return readAlone(); // the browser denies localStorage
+    }
+  }
   waitingForLock.abort();
   const { signal } = (waitingForLock = new AbortController());
   const mine = {};
   try {
     await navigator.locks.request(LOCK, steal ? { steal } : { signal }, () => read((leadership = mine)));
-  } catch {
+  } catch (error) {
     if (signal.aborted) return;
+    if (error.name !== "AbortError") return readAlone(); // the browser denies the lock
     if (leadership === mine) leadership = null; // another tab stole the lock
     connecting.abort();
     joinElection();
   }
+}
+
+// Reads a stream for this tab alone, because the browser offers nothing to elect a leader with.
+function readAlone() {
+  isAlone = true;
+  otherTabs.close();
+  read((leadership = {}));
 }
 
 function joinElectionWithoutLocks(isLeader) {
@@ -163,8 +196,13 @@ function describeState(before) {
   const isQuiet = Date.now() - state.downSince < QUIET_MS;
   if (state.over) return ["over", state.over];
   if (held.paused) return ["paused", "Live updates paused"];
+  const [trouble] = troubles;
+  if (trouble && (state.phase === "live" || Date.now() - polledAt < 2 * POLL_MS)) {
+    return ["stale", `${trouble[0]} cannot be fetched${trouble[1]}. Retrying`];
+  }
   if (state.phase === "live") return ["live", "Live"];
   if (isQuiet) return before === "live" ? ["live", "Live"] : ["connecting", "Connecting…"];
+  if (Date.now() - polledAt < 2 * POLL_MS) return ["polling", `No live stream. Updated every ${POLL_MS / 1000} s`];
   if (state.phase === "lost" && secondsLeft > 0) return ["lost", `Connection lost. Retrying in ${secondsLeft} s`];
   return ["lost", "Connecting…"];
 }
@@ -179,9 +217,9 @@ export function showState() {
   const pauseButton = document.getElementById("pause");
   if (name === "over" && pauseButton === document.activeElement) connection.lastElementChild.focus();
   pauseButton.hidden = name === "over";
-  if (name === "over") announce(connection.innerText);
+  if (["over", "polling", "stale"].includes(name)) announce(connection.innerText);
   if (name === "lost" && (before === "live" || state.phase === "lost")) announce("Connection lost");
-  if (name === "live" && before === "lost") announce("Live again");
+  if (name === "live" && ["lost", "polling", "stale"].includes(before)) announce("Live again");
 }
 
 // Screen readers get at most one announcement a second: the last one of a burst.
