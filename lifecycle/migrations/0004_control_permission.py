@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('lifecycle', '0002_plain_names'),
+        ('lifecycle', '0003_work_failures'),
     ]
 
     operations = [
