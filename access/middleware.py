@@ -51,11 +51,11 @@ class AsgiAccess:
             request = ASGIRequest(scope, BytesIO())
             request.get_host()
         except (DisallowedHost, UnicodeDecodeError):
-            await _send_response(HttpResponse("Bad Request\n", status=400, content_type="text/plain"), send)
+            await send_response(HttpResponse("Bad Request\n", status=400, content_type="text/plain"), send)
             return
         if settings.SECURE_SSL_REDIRECT and not request.is_secure():
             location = request.build_absolute_uri().replace("http:", "https:", 1)
-            await _send_response(HttpResponse(status=301, headers={"Location": location}), send)
+            await send_response(HttpResponse(status=301, headers={"Location": location}), send)
             return
 
         authorization = request.headers.get("Authorization")
@@ -69,7 +69,7 @@ class AsgiAccess:
         await self.app(scope, receive, send)
 
 
-async def _send_response(response: HttpResponse, send: Any) -> None:
+async def send_response(response: HttpResponse, send: Any) -> None:
     """Send a small Django response as ASGI messages."""
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})

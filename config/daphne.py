@@ -7,39 +7,36 @@ ASGI and daphne lack four things that Dormouse needs:
    answer becomes a producer (`PushProducer`).
 2. A way to break off an answer that has begun. daphne would leave its caller waiting for ever, so the connection is
    closed (`CloseBrokenAnswers`).
-3. Limits for requests whose body was not read yet (`GuardedRequest`).
+3. Streamed bodies (`StreamedRequest`). daphne receives a whole body before it calls the application, so a stranger's
+   300 MB were in memory before the answer was 401. Now the application is called when the headers have come.
 4. An orderly end (`end_in_order`). On SIGTERM daphne cancels its applications but does not wait until they have ended,
    and the event loop never runs again. At the interpreter's end Python closes their suspended coroutines while it
    collects garbage. On Python 3.11 that reaches the C module `_asyncio` after its globals are gone, and the process
    ends with SIGSEGV (38 of 42 times with a dispatch in flight; never on 3.13, whose module keeps its state).
 
 daphne passes `partial(Server.handle_reply, request)` as `send`, and `request` is its `WebRequest`. Under any other
-server, and if daphne changes this, answers are sent without backpressure and the log says so once.
+server the answers are sent as that server sends them. `stream_requests` refuses another version of daphne or Twisted.
 """
 
 import asyncio
 import functools
 import logging
 import os
-import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from channels.db import database_sync_to_async
+import daphne
+import twisted
 from daphne import http_protocol
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
-from django.conf import settings
-from django.http import HttpResponse
+from django.core.exceptions import ImproperlyConfigured
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.web import http
 
-from access.permissions import DISPATCH
-from access.problems import ProblemResponse, refusal
-from access.users import current_access, token_user
-from config.concurrency import DISPATCH_PATH
 from lifecycle.exceptions import AgentBrokeOff
 
 logger = logging.getLogger(__name__)
@@ -54,15 +51,17 @@ FLUSH_SECONDS = 0.05
 
 
 class Backpressure:
-    """ASGI middleware whose `send` waits while the caller's socket is full."""
+    """ASGI middleware whose `send` waits while the caller's socket is full, and whose `receive` streams the body."""
 
     def __init__(self, app: AsgiApplication) -> None:
         self.app = app
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Call the application with a `send` that waits, if the server is daphne."""
+        """Call the application with a `receive` and a `send` of our own, if the server is daphne."""
         request = web_request(send)
-        await self.app(scope, receive, PushProducer(request, send).send if request else send)
+        if request:
+            receive, send = request.body.receive, PushProducer(request, send).send
+        await self.app(scope, receive, send)
 
 
 class CloseBrokenAnswers:
@@ -126,18 +125,11 @@ class PushProducer:
     stopProducing = resumeProducing  # noqa: N815  # the next message finds that the connection is gone
 
 
-def web_request(send: Any) -> WebRequest | None:
+def web_request(send: Any) -> "StreamedRequest | None":
     """Return daphne's request behind an ASGI `send`, or None if another server made `send`."""
-    if not isinstance(send, functools.partial) or getattr(send.func, "__func__", None) is not Server.handle_reply:
-        _warn_once(type(send).__name__)
-        return None
-    request = send.args[0]
-    return request if isinstance(request, WebRequest) else None
-
-
-@functools.cache
-def _warn_once(kind: str) -> None:
-    logger.warning("Answers are sent without backpressure: the server's send is a %s, not daphne's", kind)
+    is_daphnes = isinstance(send, functools.partial) and getattr(send.func, "__func__", None) is Server.handle_reply
+    request = send.args[0] if is_daphnes else None
+    return request if isinstance(request, StreamedRequest) else None
 
 
 def end_in_order(clean_up: Callable[[], None]) -> None:
@@ -186,112 +178,195 @@ def _leave(clean_up: Callable[[], None]) -> None:
     os._exit(0)
 
 
-#: The largest body of a request that is not work for an agent: the login, the admin.
-MAX_BODY_BYTES: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-#: A larger body of work is only read after access was decided.
-SMALL_BODY_BYTES = 64 * 1024
-IS_DISPATCH = re.compile(DISPATCH_PATH.encode())
-#: How long a refused caller may take to read the answer, before its connection is cut.
-LINGER_SECONDS = 2
+#: What waits for the application before the caller is paused. A piece has at most 64 KB.
+WAITING_BYTES = 64 * 1024
+#: After an answer that did not wait for the end of the body: how long the caller may take to read it before its
+#: connection is cut, and how much more of the body is read (and thrown away) meanwhile.
+LINGER_SECONDS = 1
+LINGER_BYTES = 1024 * 1024
 
 
-class GuardedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
-    """daphne's request, with limits that hold before the body is read.
+class Body:
+    """The body of one request, piece by piece, between Twisted and the application."""
 
-    Twisted parses every POST that says it is a form, whole, on the event loop: 40 MB of `a&a&...` without an account
-    froze the process for 16 s. Only Django parses forms now. A body that is too large, or is work of a caller who may
-    not dispatch, is not read: the caller gets an answer, and the connection is closed.
+    def __init__(self, request: "StreamedRequest") -> None:
+        self._request = request
+        self._pieces: list[bytes] = []
+        self._waiting_bytes = 0
+        #: Set while there is something to tell the application.
+        self._news = asyncio.Event()
+        self._is_paused = False
+        self._idle_seconds: float | None = None
+        self._is_disconnected = False
+        self.is_complete = False
+        #: Whether the caller waits for `100 Continue` before it sends the body.
+        self.awaits_continue = False
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next ASGI message: what has come of the body since the last call, or that the caller is gone."""
+        if self.awaits_continue:
+            self.awaits_continue = False
+            self._request.send_continue()
+        await self._news.wait()
+        if self._is_disconnected:
+            return {"type": "http.disconnect"}
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting_bytes = 0
+        self._news.clear()
+        self._resume()
+        return {"type": "http.request", "body": body, "more_body": not self.is_complete}
+
+    def add(self, data: bytes) -> None:
+        """Keep a piece for the application, and pause the caller if enough waits."""
+        self.awaits_continue = False
+        self._pieces.append(data)
+        self._waiting_bytes += len(data)
+        self._news.set()
+        if self._waiting_bytes >= WAITING_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._request.channel._networkProducer.pauseProducing()
+            self._idle_seconds = self._request.channel.setTimeout(None)  # it is not the caller who is slow
+
+    def end(self) -> None:
+        """Note that the last piece has come."""
+        self.is_complete = True
+        self.awaits_continue = False
+        self._news.set()
+        if self._is_paused:  # the rest belongs to the next request, and Twisted pauses that by itself
+            self._is_paused = False
+            self._request.channel._savedTimeOut = self._idle_seconds
+            self._request.channel._networkProducer.resumeProducing()
+
+    def disconnect(self) -> None:
+        """Note that the caller is gone, or has its whole answer."""
+        self._is_disconnected = True
+        self._pieces.clear()
+        self._news.set()
+
+    def _resume(self) -> None:
+        if self._is_paused and self._request.channel is not None:
+            self._is_paused = False
+            self._request.channel.setTimeout(self._idle_seconds)
+            self._request.channel._networkProducer.resumeProducing()
+
+
+class StreamedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
+    """daphne's request, whose application is called when the headers have come.
+
+    Twisted's parsing of forms is switched off: 40 MB of `a&a&...` without an account froze the process for 16 s. An
+    answer that does not wait for the end of the body closes the connection, and the rest of the body is not read.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._parsePOSTFormSubmission = False
-        self._body_bytes = 0
-        self._max_bytes: int | None = MAX_BODY_BYTES
-        self._is_refused = False
+        self.body = Body(self)
+        self._is_upgrade = False
+        #: Counts what is thrown away after the answer. None: the answer has not ended yet.
+        self._thrown_away_bytes: int | None = None
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name; the headers have come
-        """Decide how large the body may be."""
-        super().gotLength(length)
-        self.requestHeaders.removeHeader(b"Daphne-Root-Path")  # from a stranger it moved every address
-        path, _, _ = self.channel._path.partition(b"?")
-        if IS_DISPATCH.fullmatch(path) and self.channel._command == b"POST":
-            self._max_bytes = None
-            if length is None or length > SMALL_BODY_BYTES:
-                self._check_access()
-        elif length is not None and length > MAX_BODY_BYTES:
-            self._refuse_size()
+        """Call the application. A WebSocket upgrade takes daphne's way, in `requestReceived`."""
+        super().gotLength(0)  # with the length, Twisted would make a file for the body
+        headers, channel = self.requestHeaders, self.channel
+        headers.removeHeader(b"Daphne-Root-Path")  # from a stranger it moved every address
+        upgrade = headers.getRawHeaders(b"Upgrade", [b""])[0].lower()
+        self._is_upgrade = upgrade == b"websocket" and length == 0
+        if self._is_upgrade:
+            self.body.end()
+            return
+        headers.removeHeader(b"Upgrade")
+        self.body.awaits_continue = self._expects_continue()
+        headers.removeHeader(b"Expect")  # else Twisted says `100 Continue` before the application was asked
+        super().requestReceived(channel._command, channel._path, channel._version)
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """Keep a part of the body, unless it is not wanted."""
-        self._body_bytes += len(data)
-        if self._is_refused:
+        """Give the application a piece of the body, or throw it away if the answer has ended."""
+        if self._thrown_away_bytes is None:
+            self.body.add(data)
             return
-        if self._max_bytes is not None and self._body_bytes > self._max_bytes:
-            self._refuse_size()
-        else:
-            super().handleContentChunk(data)
+        self._thrown_away_bytes += len(data)
+        if self._thrown_away_bytes > LINGER_BYTES:
+            self.channel._networkProducer.pauseProducing()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
-        """Call the application, unless the request was refused."""
-        if not self._is_refused:
+        """Note that the body has come to its end."""
+        if self._is_upgrade:
             super().requestReceived(command, path, version)
-
-    def _check_access(self) -> None:
-        """Read on only if the caller may dispatch. A view decides that again, when the request is complete."""
-        authorization = self._header(b"Authorization")
-        session_key = self.received_cookies.get(settings.SESSION_COOKIE_NAME.encode(), b"").decode("latin-1")
-        if authorization is not None or not session_key:  # this is decided without the database
-            user = token_user(authorization or "")
-            if not user.has_perm(DISPATCH):
-                self._refuse_access(user)
+        elif self._thrown_away_bytes is None:
+            self.body.end()
         else:
-            self.channel._networkProducer.pauseProducing()
-            checking = asyncio.ensure_future(database_sync_to_async(current_access)(DISPATCH, None, session_key))
-            checking.add_done_callback(self._on_access)
+            self.transport.loseConnection()
 
-    def _on_access(self, checking: "asyncio.Future[tuple[Any, bool]]") -> None:
-        if self.channel is None:  # the caller has hung up
+    def send_continue(self) -> None:
+        """Ask the caller for the body, unless the answer has begun."""
+        if self.channel is not None and not self._response_started:
+            self.channel._send100Continue()
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Send a part of the answer. One that begins before the body has ended is the last of its connection."""
+        if message["type"] == "http.response.start" and self.channel is not None and not self.body.is_complete:
+            self.channel.persistent = False
+            self.channel.setTimeout(None)
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        super().handle_reply(message)
+
+    def handle_exception(self, exception: BaseException) -> None:
+        """Answer 500, or cut the connection if the answer has begun: daphne's checker would die of a second one."""
+        if self._response_started and self.channel is not None:
+            self.transport.abortConnection()
+        elif self.channel is not None:
+            super().handle_exception(exception)
+
+    def finish(self) -> None:
+        """End the answer. If the body has not ended, close the connection, so that the caller still gets the answer.
+
+        A socket that is closed with unread data resets the connection, and the answer may be lost. So it is closed for
+        writing first, and cut when the body has ended, or LINGER_SECONDS later.
+        """
+        if self.body.is_complete:
+            super().finish()
             return
-        if checking.cancelled() or checking.exception():
-            self._send_and_close(ProblemResponse(503, "The database does not answer."))
-            return
-        user, permitted = checking.result()
-        if permitted:
-            self.channel._networkProducer.resumeProducing()
-        else:
-            self._refuse_access(user)
-
-    def _refuse_access(self, user: Any) -> None:
-        refused = refusal(user, False, DISPATCH)
-        assert refused
-        self._send_and_close(refused)
-
-    def _refuse_size(self) -> None:
-        self._send_and_close(ProblemResponse(413, f"The body may have at most {MAX_BODY_BYTES} bytes."))
-
-    def _send_and_close(self, response: HttpResponse) -> None:
-        """Answer, and close the connection without reading the rest of the body."""
-        if self._is_refused or self.channel is None:
-            return
-        self._is_refused = True
-        lines = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in response.items()]
-        lines.append(f"Content-Length: {len(response.content)}")
-        transport = self.channel.transport
-        transport.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + response.content)
-        # Closed in two steps: a socket that is closed with unread data resets the connection, and the answer is lost.
-        self.channel._networkProducer.pauseProducing()
-        if hasattr(transport, "loseWriteConnection"):
-            transport.loseWriteConnection()
+        self.queued = True  # Twisted then keeps this request until the connection has ended
+        super().finish()
+        self._thrown_away_bytes = 0
+        self.channel._networkProducer.unregisterProducer()
+        self.channel._networkProducer.resumeProducing()
+        self.transport.loseWriteConnection()
         clock: Any = reactor
-        clock.callLater(LINGER_SECONDS, transport.abortConnection)
+        clock.callLater(LINGER_SECONDS, self.transport.abortConnection)
 
-    def _header(self, name: bytes) -> str | None:
-        values = self.requestHeaders.getRawHeaders(name)
-        return values[0].decode("latin-1") if values else None
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """Tell the application, unless its answer has ended: then daphne has forgotten the request."""
+        if self._thrown_away_bytes is None:
+            super().connectionLost(reason)
+        else:
+            http.Request.connectionLost(self, reason)  # type: ignore[no-untyped-call]
+
+    def send_disconnect(self) -> None:
+        """Tell the application that the caller is gone, or has its whole answer."""
+        self.body.disconnect()
+
+    def _expects_continue(self) -> bool:
+        expected: list[bytes] = self.requestHeaders.getRawHeaders(b"Expect", [b""])
+        return expected[0].lower() == b"100-continue" and self.channel._version == b"HTTP/1.1"
 
 
-def guard_requests() -> None:
-    """Make daphne use GuardedRequest. daphne looks the class up in its module for each connection."""
-    http_protocol.WebRequest = GuardedRequest
+#: The versions that this file was written for.
+DAPHNE_VERSION = "4.2.3"
+TWISTED_VERSION = "26.10.0"
+
+
+def stream_requests() -> None:
+    """Make daphne use StreamedRequest. daphne looks the class up in its module for each connection.
+
+    Raises ImproperlyConfigured for other versions, because what is overridden here is no interface of theirs.
+    """
+    if (daphne.__version__, twisted.__version__) != (DAPHNE_VERSION, TWISTED_VERSION):
+        raise ImproperlyConfigured(
+            f"config/daphne.py was written for daphne {DAPHNE_VERSION} and Twisted {TWISTED_VERSION}, but daphne "
+            f"{daphne.__version__} and Twisted {twisted.__version__} are installed. Install the pinned versions: "
+            "pip install -r requirements.txt"
+        )
+    http_protocol.WebRequest = StreamedRequest

@@ -9,7 +9,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from access.users import TokenUser
-from config.daphne import LINGER_SECONDS, MAX_BODY_BYTES, GuardedRequest
+from config.bodies import MAX_BODY_BYTES
+from config.daphne import LINGER_SECONDS, StreamedRequest
 from tests.servers import DEADLINE_SECONDS
 
 MB = 1024 * 1024
@@ -149,5 +150,5 @@ def test_the_class_is_the_one_that_daphne_uses():
 
     server = Server(lambda scope: None, endpoints=["tcp:0"])
     protocol = http_protocol.HTTPFactory(server).buildProtocol(None)
-    assert protocol.requestFactory is GuardedRequest
+    assert protocol.requestFactory is StreamedRequest
     assert TokenUser().has_perm("lifecycle.dispatch_instance")
