@@ -6,7 +6,7 @@ message.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -23,6 +23,28 @@ class Cause(StrEnum):
     OOM = "oom"
     NOT_READY = "not_ready"
     INTERRUPTED = "interrupted"
+
+
+class Outcome(StrEnum):
+    """What an engine's answer to a call means. Every answer of every engine belongs to one of these.
+
+    The outcomes of a call that did not do what was asked are errors: `EngineError` and its subclasses.
+    """
+
+    #: It did what was asked.
+    DONE = auto()
+    #: There was nothing to do: what was to be stopped did not run, or what was to be started did.
+    ALREADY_SO = auto()
+    #: The engine has no such instance.
+    NOT_THERE = auto()
+    #: It did nothing, and will not do it however often it is asked, until a person changes something.
+    REFUSED = auto()
+    #: It did nothing, because something else is under way. The same call may succeed in a moment.
+    REFUSED_FOR_NOW = auto()
+    #: It did not answer, or something between here and the engine answered. What became of the call is not known.
+    NO_ANSWER = auto()
+    #: It answered, and the answer cannot be read. What became of the call is not known.
+    NONSENSE = auto()
 
 
 #: Limits of a failure's texts, in characters. In JSON a character may take six bytes.
@@ -70,15 +92,23 @@ class LabelError(LifecycleError):
 
 
 @dataclass(eq=False)
-class EngineUnreachable(LifecycleError):
-    """The engine did not answer. If `was_asked`, the call may still have taken effect."""
+class EngineError(LifecycleError):
+    """The engine did not do what was asked. `outcome` says which kind of answer that was."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    outcome: ClassVar[Outcome]
     error: str
-    was_asked: bool = True
 
     def __str__(self) -> str:
         return self.error
+
+
+@dataclass(eq=False)
+class EngineUnreachable(EngineError):
+    """The engine did not answer. If `was_asked`, the call may still have taken effect."""
+
+    outcome = Outcome.NO_ANSWER
+    was_asked: bool = True
 
     def members(self) -> dict[str, Any]:
         """Return the cause, as for a failed start."""
@@ -86,27 +116,53 @@ class EngineUnreachable(LifecycleError):
 
 
 @dataclass(eq=False)
-class Missing(LifecycleError):
-    """The engine does not have the instance."""
+class EngineNonsense(EngineUnreachable):
+    """The engine's answer cannot be read, so it is worth as little as none."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    instance: str
-
-    def __str__(self) -> str:
-        return f"the engine has no {self.instance}"
+    outcome = Outcome.NONSENSE
 
 
 @dataclass(eq=False)
-class StartRejected(LifecycleError):
+class EngineBusy(EngineUnreachable):
+    """The engine refused for now, and did nothing. Ask again in a moment."""
+
+    outcome = Outcome.REFUSED_FOR_NOW
+    was_asked: bool = False
+
+
+@dataclass(eq=False)
+class EngineRefused(EngineError):
+    """The engine refused for good, and did nothing. A refusal ends a claim."""
+
+    outcome = Outcome.REFUSED
+
+    def members(self) -> dict[str, Any]:
+        """Return the engine's reason, for a program."""
+        return {"error": self.error}
+
+
+@dataclass(eq=False)
+class StartRejected(EngineRefused):
     """The engine refused to start the instance, and nothing was started."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    cause: Cause
-    error: str
+    cause: Cause = Cause.START_REJECTED
     exit_code: int | None = None
 
-    def __str__(self) -> str:
+
+@dataclass(eq=False)
+class Missing(EngineError):
+    """The engine does not have the instance. `error` is its name, `words` are what the engine said."""
+
+    outcome = Outcome.NOT_THERE
+    words: str = ""
+
+    @property
+    def instance(self) -> str:
+        """The name that the engine does not know."""
         return self.error
+
+    def __str__(self) -> str:
+        return f"the engine has no {self.instance}"
 
 
 @dataclass(eq=False)

@@ -1,11 +1,41 @@
-"""The interface of an engine: what it does, and what it says of an instance."""
+"""The interface of an engine: what it does, what it says of an instance, and what its answers mean.
+
+Every answer belongs to one `Outcome`: a call returns DONE or ALREADY_SO, or raises the `EngineError` of another one.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum, auto
 
 from lifecycle.engines.labels import Labels
-from lifecycle.exceptions import LabelError
+from lifecycle.exceptions import LabelError, Outcome
+
+__all__ = ["Address", "Engine", "Inspection", "ListedInstance", "Outcome", "Phase"]
+
+#: A host and a port.
+Address = tuple[str, int]
+
+
+class Phase(StrEnum):
+    """The state of an instance according to its engine. Work can be sent to it in one of these alone: RUNNING.
+
+    What its HEALTHCHECK says is not a phase. It is `Inspection.health`.
+    """
+
+    #: It has never run.
+    CREATED = auto()
+    RUNNING = auto()
+    #: Its processes are frozen. They cannot answer, and are in memory.
+    PAUSED = auto()
+    #: It has ended, and the engine starts it again by itself after a pause.
+    RESTARTING = auto()
+    #: It has ended.
+    EXITED = auto()
+    #: The engine is about to remove it. Another one may get its name in a moment.
+    REMOVING = auto()
+    #: The engine could not remove it. It can never run again.
+    DEAD = auto()
 
 
 @dataclass(frozen=True)
@@ -15,8 +45,13 @@ class ListedInstance:
     name: str
     #: The engine's id. A container that was made again under the same name has another id.
     id: str
-    running: bool
+    phase: Phase
     labels: Mapping[str, str]
+
+    @property
+    def running(self) -> bool:
+        """Whether work could be sent to it."""
+        return self.phase is Phase.RUNNING
 
 
 @dataclass(frozen=True)
@@ -24,13 +59,14 @@ class Inspection:
     """Everything that the engine says of one instance."""
 
     name: str
-    running: bool
+    phase: Phase
     #: Names what the engine ran last. It changes with a real start, and with nothing else. Empty: it never ran.
     incarnation: str
     #: The labels that were read, or what is wrong with them.
     labels: Labels | LabelError
-    #: The host and port at which its port is reached from here. None: it has no port, or does not run.
-    address: tuple[str, int] | None = None
+    #: Where its port may be reached from here, the likeliest first. Empty: it has no port, or does not run.
+    addresses: tuple[Address, ...] = ()
+    #: With what its latest run ended. None: it runs, it never ran, or the engine does not know.
     exit_code: int | None = None
     #: Whether it was killed because it ran out of memory.
     oom: bool = False
@@ -39,6 +75,21 @@ class Inspection:
     #: Marks where in its output the next run begins. Only `Engine.output` understands it.
     output_mark: str = ""
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def running(self) -> bool:
+        """Whether work can be sent to it."""
+        return self.phase is Phase.RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """Whether it does not run, and will not unless it is started."""
+        return self.phase in (Phase.CREATED, Phase.EXITED, Phase.REMOVING, Phase.DEAD)
+
+    @property
+    def address(self) -> Address | None:
+        """The likeliest address. After a probe that succeeded it is the only one, because that one answered."""
+        return self.addresses[0] if self.addresses else None
 
     def settings(self) -> Labels:
         """Return the labels. Raises LabelError if they cannot be read."""
@@ -50,7 +101,12 @@ class Inspection:
 class Engine(ABC):
     """Runs instances. Its methods block, and any thread may call them.
 
-    Every method may raise EngineUnreachable: the engine did not answer, and what became of the call is not known.
+    Every method may raise these errors:
+
+    - EngineUnreachable: the engine did not answer. EngineNonsense: its answer cannot be read. In both cases it is not
+      known what became of the call.
+    - EngineBusy: it refused for now, and the same call may succeed in a moment.
+    - EngineRefused: it refused for good.
     """
 
     #: As in DORMOUSE_ENGINE.
@@ -68,14 +124,19 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def start(self, name: str) -> None:
-        """Start the instance, and return when it runs. It need not be ready then. Raises StartRejected or Missing."""
+    def start(self, name: str) -> Outcome:
+        """Start the instance, and return when it runs. It need not be ready then.
+
+        Return ALREADY_SO if it ran already. Raises StartRejected, and Missing only if there is no such instance: what
+        the instance itself needs and does not find, for example a network, is a StartRejected.
+        """
 
     @abstractmethod
-    def stop(self, name: str, grace_seconds: float) -> None:
+    def stop(self, name: str, grace_seconds: float) -> Outcome:
         """Stop the instance, and return when it does not run any more. Kill it after `grace_seconds`.
 
-        If it does not run, this does nothing. Raises Missing.
+        An engine that would start it again by itself does not do so after this. Return ALREADY_SO if it did not run.
+        Raises Missing.
         """
 
     @abstractmethod

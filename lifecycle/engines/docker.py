@@ -1,30 +1,30 @@
 """Docker Engine, through the low-level API of the docker SDK: one call is one request.
 
-Source: Docker Engine API 1.41, and what was seen of Docker Engine 20.10 (`start` of a missing entry point is HTTP 400,
-of a taken port HTTP 500 with one of two texts, of a paused container 409).
+`docker_answers` says what its errors mean, `docker_inspection` reads what it says of a container.
 """
 
-import functools
 import logging
 import math
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException
 
-from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, Inspection, ListedInstance
-from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
+from lifecycle.engines import docker_inspection, labels
+from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome
+from lifecycle.engines.docker_answers import EXIT_CODES, OTHER_VERSION, Answer, error_of, explain_exit, unwrapped
+from lifecycle.exceptions import EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: The timeout of a question. An inspection waits while a start hangs, and is then asked again.
 ASK_SECONDS = 10
@@ -35,20 +35,6 @@ ACT_SECONDS = 60
 CHANGES = ("create", "start", "die", "pause", "unpause", "rename", "destroy", "update")
 #: The names that Docker allows.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-#: The longest name that fits into a row. A container with a longer name is ignored.
-MAX_NAME = 255
-NEVER = "0001-01-01T00:00:00Z"
-FREE_PORT = "stop what holds it, or publish another"
-PORT_TAKEN = ("address already in use", "port is already allocated")
-#: By exit code of a rejected start: what it means, and what to do about it.
-EXIT_CODES = {
-    126: ("its command may not be executed", "make it executable in the image"),
-    127: ("its command does not exist", "correct the command, or the image"),
-}
-#: What the engine writes before and after the reason in its messages.
-WRAPPING = re.compile(r"driver failed .*? \([0-9a-f]+\): |(failed to create|OCI runtime) .*?(?=exec: )|: unknown$")
-ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the address of a published port; nothing binds to it here
-LOOPBACK = {"127.0.0.1", "::1"}
 
 
 class DockerEngine(Engine):
@@ -64,40 +50,40 @@ class DockerEngine(Engine):
 
     def instances(self) -> list[ListedInstance]:
         """Return all containers with the label, by one request."""
-        with self._client() as api:
-            found = api.containers(all=True, filters={"label": f"{labels.ENABLE}=true"})
-            if not isinstance(found, list):  # an empty object would look as if every container were gone
-                raise TypeError(f"a list was expected, not {type(found).__name__}")
-            return [_listed(container) for container in found if _has_name(container)]
+        filters = {"label": f"{labels.ENABLE}=true"}
+
+        def ask(api: Any) -> list[ListedInstance]:
+            return docker_inspection.read_list(api.containers(all=True, filters=filters))
+
+        return self._call("list", "", ask)
 
     def inspect(self, name: str) -> Inspection:
         """Return what one request says of the container."""
-        if not NAME.fullmatch(name) or len(name) > MAX_NAME:
+        if not NAME.fullmatch(name) or len(name) > docker_inspection.MAX_NAME:
             raise Missing(name)
-        with self._client() as api, _missing(name):
+
+        def ask(api: Any) -> Inspection:
             container = api.inspect_container(name)
-            if not _takes_part(name, container):
+            if not docker_inspection.takes_part(name, container):
                 raise Missing(name)
-            return _inspection(name, container, self._remote_host)
+            return docker_inspection.inspection(name, container, self._remote_host)
 
-    def start(self, name: str) -> None:
+        return self._call("inspect", name, ask)
+
+    def start(self, name: str) -> Outcome:
         """Start the container. If it runs already, the engine answers 304 and this does nothing."""
-        with self._client(ACT_SECONDS) as api:
-            try:
-                api.start(name)
-            except ImageNotFound as error:
-                raise StartRejected(
-                    Cause.IMAGE_MISSING, f"its image is gone: {_message(error)}; pull or build it again"
-                ) from error
-            except NotFound as error:
-                raise Missing(name) from error
-            except APIError as error:
-                raise self._rejection(name, error) from error
+        try:
+            return self._call("start", name, lambda api: _post(api, f"{name}/start"), ACT_SECONDS)
+        except StartRejected as rejection:
+            raise explain_exit(rejection, self._exit_code(name, rejection)) from rejection
+        except Missing as error:
+            self.inspect(name)  # raises Missing if it is this container that is gone
+            raise StartRejected(f"a container whose network it shares is gone: {error.words}") from error
 
-    def stop(self, name: str, grace_seconds: float) -> None:
+    def stop(self, name: str, grace_seconds: float) -> Outcome:
         """Stop the container. If another client is stopping it, the engine waits for that."""
-        with self._client(ACT_SECONDS) as api, _missing(name):
-            api.stop(name, timeout=math.ceil(grace_seconds))
+        grace = math.ceil(grace_seconds)
+        return self._call("stop", name, lambda api: _post(api, f"{name}/stop", grace, t=grace), ACT_SECONDS)
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
         """Return the last lines of the latest run. `mark` is when the run before it ended."""
@@ -105,38 +91,31 @@ class DockerEngine(Engine):
         # of a command that fails at once is older (19 of 20 times).
         if not lines:
             return ""
-        with self._client() as api, _missing(name):
-            since = _output_since(api.inspect_container(name)["State"], mark)
+
+        def ask(api: Any) -> str:
+            since = docker_inspection.output_since(api.inspect_container(name)["State"], mark)
             after = {} if since is None else {"since": since}
             return cast(bytes, api.logs(name, tail=lines, **after)).decode(errors="replace")
 
+        return self._call("logs", name, ask)
+
     def watch_changes(self) -> Iterator[str]:
         """Yield names from the engine's event stream, which is open when this returns."""
-        with self._client() as api:
-            filters = {"type": "container", "label": f"{labels.ENABLE}=true", "event": list(CHANGES)}
-            stream = api.events(decode=True, filters=filters)  # from now on no event is missed
-        return self._read_names(stream)
+        filters = {"type": "container", "label": f"{labels.ENABLE}=true", "event": list(CHANGES)}
+        # From now on no event is missed.
+        return _read_names(self._call("events", "", lambda api: api.events(decode=True, filters=filters)))
 
-    def _read_names(self, stream: Any) -> Iterator[str]:
-        with self._client():
-            for event in stream:
-                attributes = event["Actor"]["Attributes"]
-                yield attributes["name"]
-                if "oldName" in attributes:
-                    yield attributes["oldName"].removeprefix("/")
+    def _exit_code(self, name: str, rejection: StartRejected) -> int | None:
+        """Return the exit code of a command that could not be run. None: the rejection is about something else.
 
-    def _rejection(self, name: str, error: APIError) -> StartRejected:
-        """Return why the engine refused to start the container, and what to do about it."""
-        message = WRAPPING.sub("", _message(error))
-        if any(text in message for text in PORT_TAKEN):
-            return StartRejected(Cause.PORT_CONFLICT, f"a port that it publishes is taken: {message}; {FREE_PORT}")
-        if error.status_code == 409 and "paused" in message:
-            return StartRejected(Cause.START_REJECTED, f"it is paused; resume it with: docker unpause {name}")
-        code = self.inspect(name).exit_code if error.status_code == 400 else None
-        if code in EXIT_CODES:
-            why, remedy = EXIT_CODES[code]
-            message = f"{why}: {message}; {remedy}"
-        return StartRejected(Cause.START_REJECTED, message, code)
+        The state keeps the codes of earlier runs too, so its error must be the one that the rejection tells.
+        """
+        try:
+            state = self._call("inspect", name, lambda api: api.inspect_container(name)["State"])
+        except EngineError:
+            return None
+        is_of_this_start = state["Error"] and unwrapped(state["Error"]) in rejection.error
+        return state["ExitCode"] if is_of_this_start and state["ExitCode"] in EXIT_CODES else None
 
     @property
     def _remote_host(self) -> str | None:
@@ -144,53 +123,83 @@ class DockerEngine(Engine):
         url = urlsplit(self._environment.get("DOCKER_HOST", ""))
         return url.hostname if url.scheme in ("tcp", "http", "https", "ssh") else None
 
-    @contextmanager
-    def _client(self, seconds: int = ASK_SECONDS) -> Iterator[Any]:
-        """Provide a connected client whose calls take at most `seconds`. Raises EngineUnreachable for its errors."""
-        try:
-            if seconds not in self._clients:  # without the lock: else threads would wait in turn for a hanging engine
-                client = docker.from_env(timeout=seconds, max_pool_size=50, environment=self._environment)
-                with self._lock:
-                    is_first = self._clients.setdefault(seconds, client.api) is client.api
-                if not is_first:
-                    client.close()
-            yield self._clients[seconds]
-        except APIError as error:
-            raise EngineUnreachable(f"the Docker Engine answered: {_message(error)}") from error
-        except (DockerException, requests.RequestException, OSError) as error:
-            raise _unreachable(error) from error
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # null, {}, [], [{}]
-            why = f"the Docker Engine gave an answer that has another shape than its API says ({error!r})"
-            raise EngineUnreachable(why) from error
+    def _call(self, call: str, name: str, do: Callable[[Any], T], seconds: int = ASK_SECONDS) -> T:
+        """Return what `do` makes of a client whose requests take at most `seconds`. Raises EngineError.
+
+        If the engine was replaced by one with another API version, agree on a version again, and call once more.
+        """
+        for is_last in (False, True):
+            with _errors(call, name):
+                api = self._client(seconds)
+                try:
+                    return do(api)
+                except requests.HTTPError as error:
+                    if is_last or not OTHER_VERSION.search(Answer.of(error.response).message):
+                        raise
+                    self._forget(api)
+        raise AssertionError("the last call returns or raises")
+
+    def _client(self, seconds: int) -> Any:
+        """Return the connected client for calls of at most `seconds`."""
+        if seconds not in self._clients:  # without the lock: else threads would wait in turn for a hanging engine
+            client = docker.from_env(timeout=seconds, max_pool_size=50, environment=self._environment)
+            with self._lock:
+                is_first = self._clients.setdefault(seconds, client.api) is client.api
+            if not is_first:
+                client.close()
+        return self._clients[seconds]
+
+    def _forget(self, api: Any) -> None:
+        """Make the next call connect anew, because what was learned at the connection does not fit any more."""
+        with self._lock:
+            self._clients = {seconds: one for seconds, one in self._clients.items() if one is not api}
+        api.close()
+
+
+def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outcome:
+    """Make a call that changes something. The SDK's own methods hide the difference between 204 and 304."""
+    response = api.post(
+        f"{api.base_url}/v{api.api_version}/containers/{path}",
+        params=parameters,
+        timeout=api.timeout + more_seconds,
+        allow_redirects=False,
+    )
+    if response.status_code == requests.codes.not_modified:
+        return Outcome.ALREADY_SO
+    if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
+        raise requests.HTTPError(response=response)
+    return Outcome.DONE
+
+
+def _read_names(stream: Any) -> Iterator[str]:
+    with _errors("events", ""):
+        for event in stream:
+            attributes = event["Actor"]["Attributes"]
+            yield attributes["name"]
+            if "oldName" in attributes:
+                yield attributes["oldName"].removeprefix("/")
 
 
 @contextmanager
-def _missing(name: str) -> Iterator[None]:
-    """Raise Missing if the engine answers 404 inside the block."""
+def _errors(call: str, name: str) -> Iterator[None]:
+    """Raise the EngineError that an error inside the block means."""
     try:
         yield
-    except NotFound as error:
-        raise Missing(name) from error
+    except requests.HTTPError as error:
+        raise error_of(call, name, Answer.of(error.response)) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise _unreachable(error) from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # null, {}, [], [{}]
+        why = f"the Docker Engine gave an answer that has another shape than its API says ({error!r})"
+        raise EngineNonsense(why) from error
 
 
-def _output_since(state: Mapping[str, Any], mark: str) -> float | None:
-    """Return the time at which the latest run's output begins, in seconds since 1970. None: it was the first run.
-
-    It is the middle between the end of the run before (`mark`, or FinishedAt while the container runs) and StartedAt,
-    because the last lines of a run may be stamped after its end, and the first lines before its start.
-    """
-    before = mark or (state["FinishedAt"] if state["Running"] else state["StartedAt"])
-    return None if before == NEVER else (_unix(before) + _unix(state["StartedAt"])) / 2
-
-
-def _message(error: APIError) -> str:
-    return str(error.explanation or error)
-
-
-def _unreachable(error: BaseException) -> EngineUnreachable:
+def _unreachable(error: BaseException) -> EngineError:
     """Return the operating system's reason, which is deep in the chain of causes, in words that a person can act on."""
     reason: BaseException | None = error
     while reason:
+        if isinstance(reason, requests.HTTPError):  # to the question for its version, with which a connection begins
+            return error_of("version", "", Answer.of(reason.response))
         if isinstance(reason, (requests.Timeout, TimeoutError)):
             return EngineUnreachable("the Docker Engine does not answer in time")
         if isinstance(reason, PermissionError):
@@ -201,103 +210,3 @@ def _unreachable(error: BaseException) -> EngineUnreachable:
             return EngineUnreachable(why, was_asked=False)
         reason = reason.__cause__ or reason.__context__
     return EngineUnreachable(f"the connection to the Docker Engine failed: {error}")
-
-
-def _has_name(container: Mapping[str, Any]) -> bool:
-    """Return whether the container has a name that fits into a row. One that is just being removed may have none."""
-    if not container["Names"]:
-        _warn_of_nameless(str(container["Id"]))
-        return False
-    return len(_name(container["Names"])) <= MAX_NAME
-
-
-@functools.cache
-def _warn_of_nameless(id: str) -> None:
-    logger.warning("The container %s has no name, so it is ignored", id)
-
-
-def _listed(container: Mapping[str, Any]) -> ListedInstance:
-    return ListedInstance(
-        name=_name(container["Names"]),
-        id=container["Id"],
-        running=container["State"] in ("running", "restarting"),
-        labels=container["Labels"],
-    )
-
-
-def _name(names: list[str]) -> str:
-    """Return a container's own name. The others belong to links (`/other/alias`)."""
-    return min(names, key=lambda name: name.count("/")).removeprefix("/")
-
-
-def _takes_part(name: str, container: Mapping[str, Any]) -> bool:
-    """Return whether the container has the label, and `name` is its name and not a prefix of its id."""
-    enabled = (container["Config"]["Labels"] or {}).get(labels.ENABLE) == "true"
-    return enabled and container["Name"].removeprefix("/") == name
-
-
-def _inspection(name: str, container: Mapping[str, Any], remote_host: str | None) -> Inspection:
-    state = container["State"]
-    read = _labels(name, container)
-    running = state["Running"] and not state["Paused"]
-    port = None if isinstance(read, LabelError) else read.port
-    return Inspection(
-        name=name,
-        running=running,
-        incarnation="" if state["StartedAt"] == NEVER else f"{container['Id']}@{state['StartedAt']}",
-        labels=read,
-        address=_address(container, port, remote_host) if port and running else None,
-        exit_code=None if running else state["ExitCode"],
-        oom=state["OOMKilled"],
-        health=(state.get("Health") or {}).get("Status", ""),
-        output_mark=state["FinishedAt"],
-        warnings=_warnings(container),
-    )
-
-
-def _labels(name: str, container: Mapping[str, Any]) -> labels.Labels | LabelError:
-    config = container["Config"]
-    if container["HostConfig"].get("AutoRemove"):
-        return LabelError(
-            name, labels.ENABLE, "true", "cannot be: run with --rm, it would be removed by its first stop"
-        )
-    exposed = tuple(int(port.split("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))
-    try:
-        return labels.read(name, config["Labels"], exposed=exposed, health_interval=_health_interval(config))
-    except LabelError as error:
-        return error
-
-
-def _health_interval(config: Mapping[str, Any]) -> timedelta | None:
-    check = config.get("Healthcheck") or {}
-    if not check.get("Test") or check["Test"][0] == "NONE":
-        return None
-    nanoseconds = check.get("Interval")
-    return timedelta(microseconds=nanoseconds / 1000) if nanoseconds else labels.DOCKER_HEALTH_INTERVAL
-
-
-def _warnings(container: Mapping[str, Any]) -> tuple[str, ...]:
-    found = [f"{name!r} is no label of Dormouse's" for name in labels.unknown(container["Config"]["Labels"])]
-    policy = container["HostConfig"].get("RestartPolicy", {}).get("Name") or "no"
-    if policy != "no":
-        found.append(f"its restart policy is {policy}: Docker may start it when Dormouse did not")
-    return tuple(found)
-
-
-def _address(container: Mapping[str, Any], port: int, remote_host: str | None) -> tuple[str, int] | None:
-    """Return where `port` of a running container is reached: published, on the host network, or on its own address."""
-    here = remote_host or "127.0.0.1"
-    if container["HostConfig"].get("NetworkMode") == "host":
-        return here, port
-    network = container["NetworkSettings"]
-    for published in (network.get("Ports") or {}).get(f"{port}/tcp") or []:
-        if published["HostIp"] in ALL_INTERFACES | LOOPBACK:
-            loopback = published["HostIp"] if published["HostIp"] in LOOPBACK else here
-            return remote_host or loopback, int(published["HostPort"])
-    addresses = [network.get("IPAddress"), *(one["IPAddress"] for one in (network.get("Networks") or {}).values())]
-    return next(((address, port) for address in addresses if address), None)
-
-
-def _unix(stamp: str) -> float:
-    """Return one of Docker's times in seconds since 1970. Python reads six of its nine decimals."""
-    return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()

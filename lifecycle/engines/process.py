@@ -26,9 +26,9 @@ from urllib.parse import quote
 
 from access import private_files
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, Inspection, ListedInstance
+from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.run_file import RunFile
-from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
+from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, Missing, StartRejected
 
 #: A shell script that writes its own `stat` into the locked file (its descriptor is $0), then becomes the command. The
 #: parent does not do this: if it were killed in between, it would leave a running child that no process can name.
@@ -61,7 +61,7 @@ class ProcessEngine(Engine):
         """Return every table of the agents file."""
         with _usable(self._run_dir):
             return [
-                ListedInstance(name, id=name, running=self._run_file(name).is_locked(), labels=_listed_labels(table))
+                ListedInstance(name, id=name, phase=_phase(self._run_file(name)), labels=_listed_labels(table))
                 for name, table in self._agents().items()
             ]
 
@@ -71,21 +71,22 @@ class ProcessEngine(Engine):
         read = self._read(name, table)
         with _usable(self._run_dir):
             run_file = self._run_file(name)
-            running = run_file.is_locked()
+            phase = _phase(run_file)
+            running = phase is Phase.RUNNING
             if not running and name in self._reapers:
                 self._reapers[name].join(REAP_SECONDS)
             port = None if isinstance(read, LabelError) else read.port
             return Inspection(
                 name=name,
-                running=running,
+                phase=phase,
                 incarnation=run_file.incarnation(),
                 labels=read,
-                address=("127.0.0.1", port) if port and running else None,
+                addresses=(("127.0.0.1", port),) if port and running else (),
                 exit_code=None if running else run_file.exit_code(),
                 warnings=tuple(f"{key} is no key of an instance" for key in labels.unknown(_labels(table))),
             )
 
-    def start(self, name: str) -> None:
+    def start(self, name: str) -> Outcome:
         """Start the process. If it runs already this does nothing, as `docker start`."""
         table = self._table(name)
         command = _command(name, table)
@@ -94,13 +95,17 @@ class ProcessEngine(Engine):
         with _usable(self._run_dir):
             run_file = self._run_file(name)
             with run_file.lock() as lock:
-                if lock:
-                    _check_port(port)
-                    self._start_locked(name, command, lock, run_file)
+                if not lock:
+                    return Outcome.ALREADY_SO
+                _check_port(port)
+                self._start_locked(name, command, lock, run_file)
+                return Outcome.DONE
 
-    def stop(self, name: str, grace_seconds: float) -> None:
+    def stop(self, name: str, grace_seconds: float) -> Outcome:
         """Send SIGTERM to the process group, and SIGKILL after the grace."""
         run_file = self._run_file(name)
+        if not run_file.is_locked():
+            return Outcome.ALREADY_SO
         for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
             deadline = time.monotonic() + seconds
             sent = False
@@ -111,8 +116,8 @@ class ProcessEngine(Engine):
                     break
                 time.sleep(POLL_SECONDS)
             else:
-                return
-        raise EngineUnreachable(f"the process of {name} does not end, not even killed")
+                return Outcome.DONE
+        raise EngineRefused(f"the process of {name} does not end, not even killed")
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
         """Return the last lines of the output file, which each start empties."""
@@ -130,7 +135,7 @@ class ProcessEngine(Engine):
         try:
             process = self._spawn(command, lock, run_file)
         except OSError as error:
-            raise StartRejected(Cause.START_REJECTED, f"its process cannot be made: {error.strerror}") from error
+            raise StartRejected(f"its process cannot be made: {error.strerror}") from error
         # Started while the file is locked, so that an inspection that finds the process ended finds its exit code.
         reaper = threading.Thread(target=lambda: run_file.keep_exit_code(token, process.wait()), daemon=True)
         reaper.start()
@@ -143,7 +148,7 @@ class ProcessEngine(Engine):
             return
         exists = "/" in program and path.exists()
         why = "may not be executed" if exists else "does not exist"
-        raise StartRejected(Cause.START_REJECTED, f"its command {why}: {program}", 126 if exists else 127)
+        raise StartRejected(f"its command {why}: {program}", exit_code=126 if exists else 127)
 
     def _spawn(self, command: list[str], lock: IO[bytes], run_file: RunFile) -> subprocess.Popen[bytes]:
         """Start the process in a session of its own, which can be ended as a group, and which Ctrl-C does not reach."""
@@ -215,6 +220,12 @@ def _usable(run_dir: Path) -> Iterator[None]:
         raise EngineUnreachable(why, was_asked=False) from error
 
 
+def _phase(run_file: RunFile) -> Phase:
+    if run_file.is_locked():
+        return Phase.RUNNING
+    return Phase.EXITED if run_file.incarnation() else Phase.CREATED
+
+
 def _check_port(port: int | None) -> None:
     """Raise StartRejected if another program listens on the port: it would get the agent's work."""
     if port is None:
@@ -225,7 +236,7 @@ def _check_port(port: int | None) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             why = f"its port {port} is taken by another program ({error.strerror}); stop that, or set another port"
-            raise StartRejected(Cause.PORT_CONFLICT, why) from error
+            raise StartRejected(why, Cause.PORT_CONFLICT) from error
 
 
 def _listed_labels(table: Mapping[str, Any]) -> dict[str, str]:

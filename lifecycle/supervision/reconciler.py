@@ -13,7 +13,7 @@ from typing import Any
 
 from lifecycle.engines import labels
 from lifecycle.engines.base import Inspection, ListedInstance
-from lifecycle.exceptions import EngineUnreachable, LabelError, Missing
+from lifecycle.exceptions import EngineError, EngineNonsense, EngineRefused, EngineUnreachable, LabelError, Missing
 from lifecycle.models import EngineStatus, Instance, State
 from lifecycle.transitions.lifecycle import Lifecycle
 
@@ -63,7 +63,7 @@ class Reconciler:
             listed = {one.name: one for one in self._list()}
             self._note_status("")
             self._compare(rows, listed, marked)
-        except EngineUnreachable as error:
+        except EngineError as error:
             self._must_inspect_ready = True
             self._note_status(str(error))
             raise
@@ -74,7 +74,7 @@ class Reconciler:
     def _list(self) -> list[ListedInstance]:
         try:
             return self._engine.instances()
-        except EngineUnreachable:
+        except EngineError:
             self._left_alone_until.clear()  # the engine hung, not one instance
             raise
 
@@ -98,17 +98,18 @@ class Reconciler:
 
     @contextmanager
     def _skip_if_it_hangs(self, name: str, hung: list[str]) -> Iterator[None]:
-        """Leave an instance alone for a while if its inspection hangs, so that the pass goes on to the others.
+        """Leave an instance alone for a while if it cannot be inspected, so that the pass goes on to the others.
 
-        Raises EngineUnreachable at the second one in a pass, because then the engine hangs.
+        Raises EngineUnreachable at the second one in a pass that hangs, because then the engine hangs.
         """
         try:
             yield
-        except EngineUnreachable as error:
+        except (EngineRefused, EngineUnreachable) as error:
             self._left_alone_until[name] = self._clock.monotonic() + HANGING_SECONDS
             self.mark_for_inspection(name)
             logger.warning("%s cannot be inspected, and is left alone for %d s: %s", name, HANGING_SECONDS, error)
-            hung.append(name)
+            if not isinstance(error, EngineRefused | EngineNonsense):  # those cost no time
+                hung.append(name)
             if len(hung) > 1:
                 raise
 

@@ -9,7 +9,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_us
 from tenacity.stop import stop_when_event_set
 
 from lifecycle.assembly import lifecycle
-from lifecycle.exceptions import EngineUnreachable
+from lifecycle.exceptions import EngineError
 from lifecycle.retries import log_failed_try
 from lifecycle.supervision.reconciler import Reconciler
 from lifecycle.transitions.lifecycle import Lifecycle
@@ -58,7 +58,7 @@ class Supervisor:
         self._lifecycle.work_failures.tell_due()
         try:
             self._reconciler.reconcile()
-        except EngineUnreachable as error:
+        except EngineError as error:
             self._log_once(str(error))
             return
         self._log_once("")
@@ -78,7 +78,7 @@ class Supervisor:
                         return
                     self._reconciler.mark_for_inspection(name)
                     self._engine_event.set()
-            except EngineUnreachable as error:  # a sweep reports it
+            except EngineError as error:  # a sweep reports it
                 logger.debug("%s", error)
             except Exception:
                 logger.exception("The engine's events could not be read; trying again")
@@ -113,7 +113,7 @@ def log_and_retry_later(transition: Callable[[], object]) -> None:
     """Run a transition. If it fails, log why; the next sweep tries it again."""
     try:
         transition()
-    except EngineUnreachable as error:
+    except EngineError as error:
         logger.warning("%s", error)
     except Exception:
         logger.exception("A transition failed; the next sweep tries it again")

@@ -6,12 +6,22 @@ at once.
 
 import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine, Inspection
+from lifecycle.engines.base import Engine, Inspection, Phase
 from lifecycle.engines.labels import Labels
-from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartFailed
+from lifecycle.exceptions import (
+    Cause,
+    EngineBusy,
+    EngineError,
+    EngineRefused,
+    LabelError,
+    Missing,
+    StartFailed,
+    StartRejected,
+)
 from lifecycle.models import Instance
 from lifecycle.transitions.probes import Probe
 from lifecycle.transitions.stopping import Stopping
@@ -21,6 +31,8 @@ logger = logging.getLogger(__name__)
 #: The pause between two probes: at first, and after LONG_WAIT_SECONDS. An attempt costs about 3 ms of a processor.
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.02, 0.04
 LONG_WAIT_SECONDS = 30
+#: An instance that is ready because it runs must have run for this long. A command that fails at once ends sooner.
+RUNNING_HOLD_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,37 +55,47 @@ class Readiness:
         while True:
             seen = self.engine.inspect(name)
             labels = seen.settings()
-            if not seen.running:
+            if seen.ended or seen.phase is Phase.RESTARTING:
                 raise self.exit_failure(seen, output_mark)
             why_not = self._ask(seen, labels)
-            if why_not is None:
+            if why_not is None and self._goes_on_running(seen, labels):
                 return seen
             timeout_seconds = labels.start_timeout.total_seconds()
             waited_seconds = self.clock.monotonic() - began
             if waited_seconds >= timeout_seconds:
-                error = f"was not ready within {timeout_seconds:g} s: {why_not}"
+                error = f"was not ready within {timeout_seconds:g} s: {why_not or 'it did not go on running'}"
                 raise StartFailed(name, Cause.NOT_READY, error, log_tail=self._output(seen, output_mark))
             self.clock.sleep(pause_seconds(waited_seconds))
 
     def wait_until_ready_or_stop(self, row: Instance, output_mark: str = "") -> Inspection:
         """Return the inspection with which a claimed instance was ready. If it is not ready in time, stop it.
 
-        Raises StartFailed if it was not ready and does not run any more, ClaimLost and EngineUnreachable.
+        Raises StartFailed if it was not ready and does not run any more, ClaimLost and EngineUnreachable. If the engine
+        refuses to stop it, the failure says so, and it may go on running.
         """
         try:
             return self.wait_until_ready(row.name, output_mark)
         except Missing as error:
             raise missing_failure(error) from error
         except LabelError as error:
-            self.stopping.stop_engine(row)
             reason = f"was made anew meanwhile, with labels in error: {error}"
-            raise StartFailed(row.name, Cause.NOT_READY, reason) from error
-        except StartFailed:
+            self._stop_and_raise(row, StartFailed(row.name, Cause.NOT_READY, reason), error)
+        except EngineRefused as refusal:
+            self._stop_and_raise(row, rejected_failure(row.name, refusal), refusal)
+        except StartFailed as failure:
+            self._stop_and_raise(row, failure, failure.__cause__)
+
+    def _stop_and_raise(self, row: Instance, failure: StartFailed, cause: BaseException | None) -> NoReturn:
+        try:
             self.stopping.stop_engine(row)
-            raise
+        except EngineRefused as refusal:
+            failure = replace(failure, error=f"{failure.error}; it could not be stopped: {refusal.error}")
+        raise failure from cause
 
     def exit_failure(self, seen: Inspection, output_mark: str = "") -> StartFailed:
         """Return why a run that has ended was never ready."""
+        if seen.phase is Phase.CREATED:
+            return StartFailed(seen.name, Cause.NOT_READY, "was made anew while it started, and has not run since")
         code = seen.exit_code
         log_tail = self._output(seen, output_mark)
         if seen.oom:
@@ -83,11 +105,21 @@ class Readiness:
 
     def _ask(self, seen: Inspection, labels: Labels) -> str | None:
         """Probe once. An unforeseen error counts as a failed probe, so that the run ends in time."""
+        if seen.phase is Phase.PAUSED:
+            return "it is paused"
         try:
             return self.probe(seen, labels)
         except Exception as error:
             logger.exception("%s: the readiness probe failed", seen.name)
             return f"the probe failed ({type(error).__name__}: {error})"
+
+    def _goes_on_running(self, seen: Inspection, labels: Labels) -> bool:
+        """Look again after a moment if nothing but its running shows that it is ready: it may be about to fail."""
+        if labels.ready != "running":
+            return True
+        self.clock.sleep(RUNNING_HOLD_SECONDS)
+        again = self.engine.inspect(seen.name)
+        return again.running and again.incarnation == seen.incarnation
 
     def _output(self, seen: Inspection, output_mark: str) -> str:
         """Return the lines that the label `log-tail` asks for, or nothing if the engine does not give them."""
@@ -95,7 +127,7 @@ class Readiness:
             return ""
         try:
             return self.engine.output(seen.name, seen.labels.log_tail, output_mark)
-        except (Missing, EngineUnreachable):
+        except EngineError:
             return ""
 
 
@@ -109,6 +141,13 @@ def missing_failure(error: Missing) -> StartFailed:
     """Return the failure of a known instance that the engine does not have any more."""
     why = "the engine does not have it any more: create it again under this name, with the label dormouse.enable=true"
     return StartFailed(error.instance, Cause.MISSING, why)
+
+
+def rejected_failure(name: str, refusal: EngineRefused | EngineBusy) -> StartFailed:
+    """Return the failure of a start that the engine refused."""
+    if isinstance(refusal, StartRejected):
+        return StartFailed(name, refusal.cause, refusal.error, refusal.exit_code)
+    return StartFailed(name, Cause.START_REJECTED, refusal.error)
 
 
 def _with_code(code: int | None) -> str:

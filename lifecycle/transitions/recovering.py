@@ -14,7 +14,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fix
 
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection
-from lifecycle.exceptions import Cause, EngineUnreachable, Missing, StartFailed
+from lifecycle.exceptions import Cause, EngineError, EngineRefused, EngineUnreachable, Missing, StartFailed
 from lifecycle.models import Instance, Lease, State
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.leases import Leases
@@ -90,7 +90,7 @@ class Recovering:
             for claim in self.find_abandoned(own):
                 self.recover(claim)
             return not any(self.claims.is_abandoned(row) for row in own.all())
-        except (DatabaseError, EngineUnreachable) as error:
+        except (DatabaseError, EngineError) as error:
             logger.warning("%s: what an error left behind cannot be settled yet: %s", name, error)
             connections.close_all()
             return False
@@ -147,16 +147,19 @@ class Recovering:
         """
         try:
             seen = self.engine.inspect(row.name)
-            if seen.incarnation == row.incarnation:
+            if not _has_run_since(row, seen):
                 self.clock.sleep(SECOND_LOOK_SECONDS)
                 seen = self.engine.inspect(row.name)
         except Missing:
             why = f"{interrupted} was interrupted, and the engine does not have it any more"
             raise StartFailed(row.name, Cause.INTERRUPTED, why) from None
-        if seen.incarnation == row.incarnation:
+        except EngineRefused as refusal:
+            why = f"{interrupted} was interrupted, and what became of it is not known: {refusal.error}"
+            raise StartFailed(row.name, Cause.INTERRUPTED, why) from refusal
+        if not _has_run_since(row, seen):
             why = f"{interrupted} was interrupted before the start; the next dispatch tries again"
             raise StartFailed(row.name, Cause.INTERRUPTED, why)
-        if not seen.running:
+        if seen.ended:
             exit_failure = self.readiness.exit_failure(seen)
             why = f"{interrupted} was interrupted, and it {exit_failure.error}"
             raise replace(exit_failure, cause=Cause.INTERRUPTED, error=why)
@@ -167,3 +170,8 @@ class Recovering:
         if began is not None:
             return milliseconds(self.clock.monotonic() - began)
         return max(0, milliseconds((self.clock.now() - row.since).total_seconds()))
+
+
+def _has_run_since(row: Instance, seen: Inspection) -> bool:
+    """Return whether the engine has started something since the claim. A container that was made anew has not run."""
+    return seen.incarnation not in ("", row.incarnation)

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection
-from lifecycle.exceptions import EngineUnreachable, Missing, StartFailed, StartRejected
+from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, Missing, StartFailed
 from lifecycle.models import Instance
 from lifecycle.transitions.claims import Claims, Started
-from lifecycle.transitions.readiness import Readiness, missing_failure
+from lifecycle.transitions.readiness import Readiness, missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
+
+#: How long, and how often, a start is tried that the engine refuses for now.
+LOOK_AGAIN_SECONDS, LOOK_AGAIN_PAUSE_SECONDS = 10, 0.1
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,9 @@ class Starting:
             if not self.claims.claim_start(row, before.incarnation):
                 return False
             try:
-                self.claims.check(row)
-                self.engine.start(row.name)
-            except StartRejected as rejection:
-                failure = StartFailed(row.name, rejection.cause, rejection.error, rejection.exit_code)
-                self._settle_failed(row, failure, rejection)
+                self._start_engine(row)
+            except (EngineRefused, EngineBusy) as refusal:
+                self._settle_failed(row, rejected_failure(row.name, refusal), refusal)
             except Missing as error:
                 self._settle_failed(row, missing_failure(error), error)
             except EngineUnreachable as error:
@@ -53,6 +54,21 @@ class Starting:
         with self.claims.working_on(row.name):
             if self.claims.claim_start(row, row.incarnation):
                 self._settle_failed(row, failure)
+
+    def _start_engine(self, row: Instance) -> None:
+        """Start the instance. If the engine is removing it, look again: another one may get its name in a moment."""
+        give_up = None
+        while True:
+            self.claims.check(row)
+            try:
+                self.engine.start(row.name)
+                return
+            except (EngineBusy, Missing) as error:
+                if isinstance(error, EngineBusy) and give_up is None:
+                    give_up = self.clock.monotonic() + LOOK_AGAIN_SECONDS
+                if give_up is None or self.clock.monotonic() >= give_up:
+                    raise
+            self.clock.sleep(LOOK_AGAIN_PAUSE_SECONDS)
 
     def _probe_and_settle(self, row: Instance, before: Inspection, began: float) -> None:
         running = self.clock.monotonic()

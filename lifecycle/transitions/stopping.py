@@ -1,12 +1,13 @@
 """Stopping instances that have been idle for their timeout."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine
 from lifecycle.engines.labels import default_of
-from lifecycle.exceptions import LabelError, Missing
+from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
 from lifecycle.models import Instance, Lease, State
 from lifecycle.transitions.claims import Claims
 
@@ -48,15 +49,23 @@ class Stopping:
     def stop_engine(self, row: Instance) -> None:
         """Make the engine stop a claimed instance. Return when it does not run, or does not exist.
 
-        Raises ClaimLost and EngineUnreachable.
+        Raises ClaimLost, EngineUnreachable, and EngineRefused if it runs on.
         """
         try:
-            labels = self.engine.inspect(row.name).labels
-            timeout = default_of("stop-timeout") if isinstance(labels, LabelError) else labels.stop_timeout
+            grace_seconds = self._grace_seconds(row.name)
             self.claims.check(row)  # after the inspection, which may wait for seconds while another worker takes over
-            self.engine.stop(row.name, timeout.total_seconds())
+            self.engine.stop(row.name, grace_seconds)
         except Missing:
             pass
+
+    def _grace_seconds(self, name: str) -> float:
+        """Return the label `stop-timeout`, or its default if the engine's answer or the label cannot be read."""
+        default: timedelta = default_of("stop-timeout")
+        try:
+            timeout = self.engine.inspect(name).settings().stop_timeout
+        except (EngineRefused, EngineNonsense, LabelError):
+            timeout = default
+        return timeout.total_seconds()
 
     def _is_idle(self, row: Instance) -> bool:
         now = self.clock.now()

@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine, Inspection
-from lifecycle.exceptions import Cause, EngineUnreachable, Missing, StartFailed, UnknownInstance
+from lifecycle.engines.base import Engine, Inspection, Phase
+from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, Missing, StartFailed, UnknownInstance
 from lifecycle.models import Instance, State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
-from lifecycle.transitions.readiness import missing_failure
+from lifecycle.transitions.readiness import missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 from lifecycle.transitions.starting import Starting
 
 #: How often a row that another worker has claimed is read.
 POLL_SECONDS = 0.05
+#: The phases that the engine itself brings to an end.
+IN_BETWEEN = (Phase.RESTARTING, Phase.REMOVING)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Waking:
 
         Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
         """
+        began = self.clock.monotonic()
         while True:
             row = self._find_or_register(name)
             if row.state == State.STARTING:
@@ -42,11 +45,11 @@ class Waking:
                 self._wait_while(row, State.STOPPING)
                 continue
             seen = self._inspect(row)
-            if seen and not seen.running and self.starting.start(row, seen):
+            if seen and seen.phase in IN_BETWEEN:
+                self._check_patience(seen, began)
+            elif seen and (self._is_usable(row, seen) if seen.running else self.starting.start(row, seen)):
                 return None
-            if seen and seen.running and self._is_usable(row, seen):
-                return None
-            # Another worker changed the row, or this worker's heartbeat is overdue and must succeed first.
+            # The engine works on it, another worker changed the row, or this worker's heartbeat is overdue.
             self.claims.wait_for_heartbeat()
             self.clock.sleep(POLL_SECONDS)
 
@@ -74,11 +77,30 @@ class Waking:
                 raise
             self.starting.fail(row, StartFailed(row.name, Cause.ENGINE_UNREACHABLE, str(error)))
             return None
+        except EngineRefused as refusal:
+            if row.state == State.READY:
+                raise
+            self.starting.fail(row, rejected_failure(row.name, refusal))
+            return None
         except Missing as error:
             self.starting.fail(row, missing_failure(error))
             return None
         seen.settings()
         return seen
+
+    def _check_patience(self, seen: Inspection, began: float) -> None:
+        """Return if the engine may still finish what it does to the instance by itself.
+
+        Raises StartFailed, without an event, if that has taken longer than the start-timeout since `began`.
+        """
+        timeout_seconds = seen.settings().start_timeout.total_seconds()
+        if self.clock.monotonic() - began < timeout_seconds:
+            return
+        if seen.phase is Phase.RESTARTING:
+            error = f"ended, and the engine has not brought it up again within {timeout_seconds:g} s"
+            raise StartFailed(seen.name, Cause.EXITED, error, seen.exit_code)
+        error = f"the engine is removing it, and has not finished within {timeout_seconds:g} s"
+        raise StartFailed(seen.name, Cause.START_REJECTED, error)
 
     def _is_usable(self, row: Instance, seen: Inspection) -> bool:
         """Return whether a running instance is ready. One that others started is adopted, and probed first."""

@@ -14,6 +14,7 @@ from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
 from tests.docker.support.engine import HOST, containers, docker_api
 from tests.docker.support.engine_log import EngineLog
+from tests.docker.support.faulty_proxy import FaultyProxy
 from tests.servers import Server, wait_for
 
 __all__ = ["containers", "docker_api"]
@@ -46,6 +47,22 @@ def lifecycle(db: None, docker_api: object) -> Iterator[Lifecycle]:
     worker = ThisWorker("test")
     worker.send_heartbeat()
     yield Lifecycle(engine, worker)
+    for client in engine._clients.values():
+        client.close()
+
+
+@pytest.fixture
+def proxy(docker_api: object) -> Iterator[FaultyProxy]:
+    found = FaultyProxy()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def behind_proxy(lifecycle: Lifecycle, proxy: FaultyProxy) -> Iterator[Lifecycle]:
+    """The same, whose engine is behind a proxy that plays faults."""
+    engine = DockerEngine(os.environ | {"DOCKER_HOST": proxy.host})
+    yield Lifecycle(engine, lifecycle.worker)
     for client in engine._clients.values():
         client.close()
 

@@ -8,12 +8,12 @@ import socket
 
 import pytest
 from django.utils import timezone
-from docker.errors import ImageNotFound
 
-from lifecycle.engines.docker import ACT_SECONDS, DockerEngine
+from lifecycle.engines.docker import DockerEngine
 from lifecycle.exceptions import Cause, StartFailed
 from lifecycle.models import Instance, State
 from lifecycle.transitions.lifecycle import Lifecycle
+from tests.docker.support.faulty_proxy import Canned
 from tests.docker.support.from_outside import logged
 
 SECOND = 10**9
@@ -176,16 +176,10 @@ def test_an_engine_that_is_gone(why, known, lifecycle, tmp_path):
     gc.collect()  # the SDK leaves a socket open that it could not connect
 
 
-class WithoutImage:
-    """An engine's client; the real engine starts a container whose image was removed by force."""
-
-    def start(self, name):
-        raise ImageNotFound("404 Client Error", explanation="No such image: agent:latest")
-
-
-def test_an_image_that_is_gone(why, known, lifecycle):
-    lifecycle.engine.inspect(known)
-    lifecycle.engine._clients[ACT_SECONDS] = WithoutImage()
-    told = why(known)
-    del lifecycle.engine._clients[ACT_SECONDS]
-    assert told == (Cause.IMAGE_MISSING, "its image is gone: No such image: agent:latest; pull or build it again")
+def test_an_image_that_is_gone(why, known, behind_proxy, proxy):
+    """The real engine starts a container whose image was removed by force."""
+    proxy.answer("POST", "/start$", Canned(404, {"message": "No such image: agent:latest"}))
+    assert why(known, behind_proxy) == (
+        Cause.IMAGE_MISSING,
+        "its image is gone: No such image: agent:latest; pull or build it again",
+    )

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from lifecycle.engines.base import Outcome, Phase
 from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
 from tests.engines.rigs import Rig
 from tests.lifecycle.fake_engine import Program
@@ -80,6 +81,32 @@ def test_a_stop_returns_when_it_does_not_run(rig):
     rig.engine.start(name)
     rig.engine.stop(name, 5)
     assert not rig.engine.inspect(name).running
+
+
+def test_a_call_says_whether_there_was_something_to_do(rig):
+    name = rig.add()
+    assert rig.engine.stop(name, 5) is Outcome.ALREADY_SO
+    assert [rig.engine.start(name), rig.engine.start(name)] == [Outcome.DONE, Outcome.ALREADY_SO]
+    assert [rig.engine.stop(name, 5), rig.engine.stop(name, 5)] == [Outcome.DONE, Outcome.ALREADY_SO]
+
+
+def test_its_phase_is_created_then_running_then_exited(rig):
+    name = rig.add()
+    phases = [rig.engine.inspect(name).phase]
+    rig.engine.start(name)
+    phases.append(rig.engine.inspect(name).phase)
+    rig.engine.stop(name, 5)
+    phases.append(rig.engine.inspect(name).phase)
+    assert phases == [Phase.CREATED, Phase.RUNNING, Phase.EXITED]
+
+
+def test_a_list_and_an_inspection_agree_on_the_phase(rig):
+    names = [rig.add(), rig.add(), rig.add(Program.FAILS)]
+    rig.engine.start(names[1])
+    rig.engine.start(names[2])
+    assert ended(rig, names[2])
+    listed = {one.name: one.phase for one in rig.engine.instances()}
+    assert [listed[name] for name in names] == [rig.engine.inspect(name).phase for name in names]
 
 
 def test_a_second_stop_does_no_harm(rig):

@@ -90,7 +90,7 @@ def lifecycle(db: None, engine: FakeEngine, clock: FakeClock, events: Events, ag
 
 @pytest.fixture
 def box(engine: FakeEngine) -> Box:
-    return engine.add(NAME, idle_timeout="1m", ready="running")
+    return engine.add(NAME, idle_timeout="1m", port="8080")
 
 
 def row(name: str = NAME) -> Instance:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, Inspection, ListedInstance
+from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.labels import Labels
-from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
+from lifecycle.exceptions import LabelError, Missing, StartRejected
 
 
 class Program(Enum):
@@ -39,11 +39,19 @@ class Box:
     run: int = 0
     exit_code: int | None = None
     oom: bool = False
+    #: A phase in between, which the engine shows instead of running or exited.
+    between: Phase | None = None
     health: str = ""
     output: str = ""
     #: Whether its port is really open while it runs.
     listens: bool = False
     listener: socket.socket | None = field(default=None, repr=False)
+
+    @property
+    def phase(self) -> Phase:
+        if self.between:
+            return self.between
+        return Phase.RUNNING if self.running else Phase.EXITED if self.run else Phase.CREATED
 
     @property
     def incarnation(self) -> str:
@@ -92,7 +100,7 @@ class FakeEngine(Engine):
     def instances(self) -> list[ListedInstance]:
         self._call("instances")
         return [
-            ListedInstance(box.name, f"id of {box.name}", box.running, box.labels)
+            ListedInstance(box.name, f"id of {box.name}", box.phase, box.labels)
             for box in self.boxes.values()
             if labels.ENABLE in box.labels
         ]
@@ -104,30 +112,35 @@ class FakeEngine(Engine):
         port = None if isinstance(read, LabelError) else read.port
         return Inspection(
             name=name,
-            running=box.running,
+            phase=box.phase,
             incarnation=box.incarnation,
             labels=read,
-            address=("127.0.0.1", port) if port and box.running else None,
+            addresses=(("127.0.0.1", port),) if port and box.running else (),
             exit_code=box.exit_code,
             oom=box.oom,
             health=box.health,
         )
 
-    def start(self, name: str) -> None:
+    def start(self, name: str) -> Outcome:
         self._call("start", name)
         box = self._box(name)
         if box.program in REJECTIONS:
-            raise StartRejected(Cause.START_REJECTED, *REJECTIONS[box.program])
-        if not box.running:
+            error, code = REJECTIONS[box.program]
+            raise StartRejected(error, exit_code=code)
+        was_running = box.running
+        if not was_running:
             box.begin()
         self._call_after("start")
+        return Outcome.ALREADY_SO if was_running else Outcome.DONE
 
-    def stop(self, name: str, grace_seconds: float) -> None:
+    def stop(self, name: str, grace_seconds: float) -> Outcome:
         self._call("stop", name)
         box = self._box(name)
-        if box.running:
+        was_running = box.running
+        if was_running:
             box.end(143)
         self._call_after("stop")
+        return Outcome.DONE if was_running else Outcome.ALREADY_SO
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
         self._call("output", name)

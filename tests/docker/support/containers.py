@@ -76,17 +76,18 @@ class Containers:
         host_port: int | None = None,
         host_config: dict[str, Any] | None = None,
         healthcheck: dict[str, Any] | None = None,
+        exposed: bool = True,
         **keys: str,
     ) -> str:
         """A container that does not run yet; `keys` are labels without their prefix. Returns its name."""
         name = f"agent-{uuid.uuid4().hex[:8]}"
-        published = {PORT: ("127.0.0.1", host_port) if host_port else ("127.0.0.1",)}
+        published = {PORT: ("127.0.0.1", host_port) if host_port else ("127.0.0.1",)} if exposed else None
         labels = {PREFIX + key.replace("_", "-"): value for key, value in keys.items()}
         self.api.create_container(
             IMAGE,
             command or ["/agent"],
             name=name,
-            ports=[PORT],
+            ports=[PORT] if exposed else None,
             labels=labels | ({ENABLE: "true"} if labelled else {}),
             environment=environment,
             healthcheck=healthcheck,

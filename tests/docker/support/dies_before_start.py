@@ -9,13 +9,15 @@ import django
 
 def main(name: str) -> None:
     django.setup()
+    from lifecycle.engines.base import Outcome
     from lifecycle.engines.docker import DockerEngine
     from lifecycle.transitions.lifecycle import Lifecycle
     from lifecycle.workers.heartbeats import ThisWorker
 
     class Engine(DockerEngine):
-        def start(self, name: str) -> None:
+        def start(self, name: str) -> Outcome:
             os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError("this process has ended")
 
     worker = ThisWorker("test")
     worker.start()

@@ -231,7 +231,7 @@ def test_an_instance_without_a_port_is_409(worker_agent, engine):
 
 
 def test_a_failed_start_is_503_with_the_error_of_the_event(worker_agent, engine, events):
-    engine.before["start"] = [raising(StartRejected(Cause.PORT_CONFLICT, "port 80 is taken", 128))]
+    engine.before["start"] = [raising(StartRejected("port 80 is taken", Cause.PORT_CONFLICT, 128))]
     answer = post()
     assert answer.status_code == 503
     failed = events.only("lazy_start_failed")

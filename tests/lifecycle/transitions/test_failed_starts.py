@@ -9,7 +9,7 @@ from tests.lifecycle.fake_engine import Program, raising
 
 
 def test_a_rejected_start_is_told_with_its_reason(lifecycle, engine, box, events):
-    engine.before["start"] = [raising(StartRejected(Cause.PORT_CONFLICT, "port 80 is taken", 128))]
+    engine.before["start"] = [raising(StartRejected("port 80 is taken", Cause.PORT_CONFLICT, 128))]
     with pytest.raises(StartFailed, match="reviewer-default failed to start: port 80 is taken"):
         use(lifecycle)
     assert events.only("lazy_start_failed") == {
@@ -22,7 +22,7 @@ def test_a_rejected_start_is_told_with_its_reason(lifecycle, engine, box, events
 
 
 def test_the_dispatch_after_a_rejected_start_tries_again(lifecycle, engine, box, events):
-    engine.before["start"] = [raising(StartRejected(Cause.PORT_CONFLICT, "port 80 is taken"))]
+    engine.before["start"] = [raising(StartRejected("port 80 is taken", Cause.PORT_CONFLICT))]
     with pytest.raises(StartFailed):
         use(lifecycle)
     use(lifecycle)
@@ -31,7 +31,7 @@ def test_the_dispatch_after_a_rejected_start_tries_again(lifecycle, engine, box,
 
 
 def test_a_failure_is_kept_with_the_row(lifecycle, engine, box, clock):
-    engine.before["start"] = [raising(StartRejected(Cause.PORT_CONFLICT, "port 80 is taken"))]
+    engine.before["start"] = [raising(StartRejected("port 80 is taken", Cause.PORT_CONFLICT))]
     with pytest.raises(StartFailed):
         use(lifecycle)
     assert row().state == State.ASLEEP
@@ -44,7 +44,7 @@ def test_a_failure_is_kept_with_the_row(lifecycle, engine, box, clock):
 
 
 def test_a_rejected_start_stops_nothing(lifecycle, engine, box):
-    engine.before["start"] = [raising(StartRejected(Cause.PORT_CONFLICT, "port 80 is taken"))]
+    engine.before["start"] = [raising(StartRejected("port 80 is taken", Cause.PORT_CONFLICT))]
     with pytest.raises(StartFailed):
         use(lifecycle)
     assert engine.count("stop") == 0

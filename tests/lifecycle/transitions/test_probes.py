@@ -9,7 +9,7 @@ import pytest
 
 from lifecycle.agent_http import agent_url
 from lifecycle.engines import labels
-from lifecycle.engines.base import Inspection
+from lifecycle.engines.base import Inspection, Phase
 from lifecycle.transitions.probes import ATTEMPT_SECONDS, _probe_http, probe
 from tests.lifecycle.conftest import NAME
 from tests.servers import free_port
@@ -75,7 +75,7 @@ def trickles(connection, ended):
 def ask(address, **keys):
     found = {f"dormouse.{key.replace('_', '-')}": value for key, value in ({"port": "1"} | keys).items()}
     read = labels.read(NAME, found, health_interval=SECOND)
-    return probe(Inspection(NAME, True, "id@1", read, address=address), read)
+    return probe(Inspection(NAME, Phase.RUNNING, "id@1", read, addresses=(address,) if address else ()), read)
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
@@ -179,7 +179,7 @@ def test_running_is_ready_as_it_runs():
 )
 def test_health_is_what_the_healthcheck_says(says, why_not):
     read = labels.read(NAME, {"dormouse.ready": "health"}, health_interval=SECOND)
-    assert probe(Inspection(NAME, True, "id@1", read, health=says), read) == why_not
+    assert probe(Inspection(NAME, Phase.RUNNING, "id@1", read, health=says), read) == why_not
 
 
 def test_a_port_without_an_address_says_what_to_do():

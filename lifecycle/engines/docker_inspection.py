@@ -1,0 +1,154 @@
+"""What the Docker Engine says of a container, read from the JSON of its API."""
+
+import functools
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from lifecycle.engines import labels
+from lifecycle.engines.base import Address, Inspection, ListedInstance, Phase
+from lifecycle.exceptions import LabelError
+
+logger = logging.getLogger(__name__)
+
+#: The longest name that fits into a row. A container with a longer name is ignored.
+MAX_NAME = 255
+NEVER = "0001-01-01T00:00:00Z"
+#: What Podman says, and Docker does not.
+PODMAN_PHASES = {
+    "configured": Phase.CREATED,
+    "initialized": Phase.CREATED,
+    "stopping": Phase.RUNNING,
+    "stopped": Phase.EXITED,
+}
+ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the address of a published port; nothing binds to it here
+LOOPBACK = {"127.0.0.1", "::1"}
+
+
+def read_list(containers: list[Mapping[str, Any]]) -> list[ListedInstance]:
+    """Return what a list says of each container. One that cannot be read is skipped, and that is logged once.
+
+    Raises TypeError if nothing can be read: that would look as if every container were gone.
+    """
+    if not isinstance(containers, list):
+        raise TypeError(f"a list was expected, not {type(containers).__name__}")
+    read = [_listed(container) for container in containers]
+    found = [one for one in read if one is not None]
+    if containers and not found:
+        raise TypeError("no container of the list can be read")
+    return [one for one in found if len(one.name) <= MAX_NAME]
+
+
+def _listed(container: Mapping[str, Any]) -> ListedInstance | None:
+    """Return None if the entry cannot be read. A container that is just being removed may have no name."""
+    try:
+        if not container["Names"]:
+            _warn_once(f"The container {container['Id']} has no name, so it is ignored")
+            return None
+        name = _name(container["Names"])
+        return ListedInstance(name, container["Id"], _phase(container["State"]), dict(container["Labels"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _warn_once(f"A container is ignored, because the engine's list says of it what cannot be read ({error!r})")
+        return None
+
+
+@functools.lru_cache(maxsize=1000)
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
+
+
+def takes_part(name: str, container: Mapping[str, Any]) -> bool:
+    """Return whether the container has the label, and `name` is its name and not a prefix of its id."""
+    enabled = (container["Config"]["Labels"] or {}).get(labels.ENABLE) == "true"
+    return enabled and container["Name"].removeprefix("/") == name
+
+
+def inspection(name: str, container: Mapping[str, Any], remote_host: str | None) -> Inspection:
+    """Return what an inspection says. `remote_host` is the engine's if it is another machine."""
+    state = container["State"]
+    read = _labels(name, container)
+    phase = _phase(state["Status"])
+    running = phase is Phase.RUNNING
+    port = None if isinstance(read, LabelError) else read.port
+    address = _address(container, port, remote_host) if port and running else None
+    return Inspection(
+        name=name,
+        phase=phase,
+        incarnation="" if state["StartedAt"] == NEVER else f"{container['Id']}@{state['StartedAt']}",
+        labels=read,
+        addresses=(address,) if address else (),
+        exit_code=state["ExitCode"] if phase in (Phase.EXITED, Phase.RESTARTING, Phase.DEAD) else None,
+        oom=state["OOMKilled"],
+        health=(state.get("Health") or {}).get("Status", ""),
+        output_mark=state["FinishedAt"],
+        warnings=_warnings(container),
+    )
+
+
+def output_since(state: Mapping[str, Any], mark: str) -> float | None:
+    """Return the time at which the latest run's output begins, in seconds since 1970. None: it was the first run.
+
+    It is the middle between the end of the run before (`mark`, or FinishedAt while the container runs) and StartedAt,
+    because the last lines of a run may be stamped after its end, and the first lines before its start.
+    """
+    before = mark or (state["FinishedAt"] if state["Running"] else state["StartedAt"])
+    return None if before == NEVER else (_unix(before) + _unix(state["StartedAt"])) / 2
+
+
+def _name(names: list[str]) -> str:
+    """Return a container's own name. The others belong to links (`/other/alias`)."""
+    return min(names, key=lambda name: name.count("/")).removeprefix("/")
+
+
+def _phase(status: str) -> Phase:
+    """Return the phase. Raises ValueError if it is not known."""
+    return PODMAN_PHASES.get(status) or Phase(status)
+
+
+def _labels(name: str, container: Mapping[str, Any]) -> labels.Labels | LabelError:
+    config = container["Config"]
+    if container["HostConfig"].get("AutoRemove"):
+        return LabelError(
+            name, labels.ENABLE, "true", "cannot be: run with --rm, it would be removed by its first stop"
+        )
+    exposed = tuple(int(port.split("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))
+    try:
+        return labels.read(name, config["Labels"], exposed=exposed, health_interval=_health_interval(config))
+    except LabelError as error:
+        return error
+
+
+def _health_interval(config: Mapping[str, Any]) -> timedelta | None:
+    check = config.get("Healthcheck") or {}
+    if not check.get("Test") or check["Test"][0] == "NONE":
+        return None
+    nanoseconds = check.get("Interval")
+    return timedelta(microseconds=nanoseconds / 1000) if nanoseconds else labels.DOCKER_HEALTH_INTERVAL
+
+
+def _warnings(container: Mapping[str, Any]) -> tuple[str, ...]:
+    found = [f"{name!r} is no label of Dormouse's" for name in labels.unknown(container["Config"]["Labels"])]
+    policy = container["HostConfig"].get("RestartPolicy", {}).get("Name") or "no"
+    if policy != "no":
+        found.append(f"its restart policy is {policy}: Docker may start it when Dormouse did not")
+    return tuple(found)
+
+
+def _address(container: Mapping[str, Any], port: int, remote_host: str | None) -> Address | None:
+    """Return where `port` of a running container is reached: published, on the host network, or on its own address."""
+    here = remote_host or "127.0.0.1"
+    if container["HostConfig"].get("NetworkMode") == "host":
+        return here, port
+    network = container["NetworkSettings"]
+    for published in (network.get("Ports") or {}).get(f"{port}/tcp") or []:
+        if published["HostIp"] in ALL_INTERFACES | LOOPBACK:
+            loopback = published["HostIp"] if published["HostIp"] in LOOPBACK else here
+            return remote_host or loopback, int(published["HostPort"])
+    addresses = [network.get("IPAddress"), *(one["IPAddress"] for one in (network.get("Networks") or {}).values())]
+    return next(((address, port) for address in addresses if address), None)
+
+
+def _unix(stamp: str) -> float:
+    """Return one of Docker's times in seconds since 1970. Python reads six of its nine decimals."""
+    return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
