@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.models import EngineStatus, Instance, Lease, State
 
@@ -101,6 +102,7 @@ def cards_tag() -> str:
         list(Instance.objects.order_by("name").values_list(*columns)),
         list(Lease.objects.order_by("pk").values_list("pk", "instance_id", "since")),
         replace(engine_notice(), asked=None),
+        assembly.database_trouble(),
     )
     return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
 

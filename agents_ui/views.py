@@ -20,6 +20,7 @@ from agents_ui.timeline import Filter, Row
 from agents_ui.zones import in_readers_zone
 from events.event_types import DISPLAYS, display_of
 from events.models import EventLog
+from lifecycle import assembly
 from lifecycle.models import Instance
 
 View = Callable[..., HttpResponse]
@@ -54,7 +55,7 @@ def agents(request: HttpRequest) -> HttpResponse:
         if before is None:
             raise BadRequest("before is the id of an event")
         return render(request, "agents_ui/older.html", context | {"activity": timeline.older_than(chosen, before)})
-    context |= {"activity": timeline.newest(chosen), "cards": cards(), "engine": engine_notice()}
+    context |= {"activity": timeline.newest(chosen), **_instances()}
     return render(request, "agents_ui/agents.html", context)
 
 
@@ -89,12 +90,17 @@ def instances(request: HttpRequest) -> HttpResponse:
 
     The page asks each second, so that `starting` is shown, and the answer is nearly always a 304 without a body.
     """
-    return render(request, "agents_ui/instances.html", {"cards": cards(), "engine": engine_notice()})
+    return render(request, "agents_ui/instances.html", _instances())
 
 
 def parse_event_id(text: str) -> int | None:
     """Return the id of an event. None: the text is no number, or one that the database cannot hold."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def _instances() -> dict[str, Any]:
+    """Return the cards, and what is wrong with the engine or the database."""
+    return {"cards": cards(), "engine": engine_notice(), "database_trouble": assembly.database_trouble()}
 
 
 def _choices(chosen: Filter) -> dict[str, Any]:

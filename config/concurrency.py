@@ -13,7 +13,7 @@ DISPATCH_PATH = r"/api/instances/[^/]+/dispatch"
 MAX_REQUESTS = 64
 #: Not counted: work takes as long as its agent, a static file as long as its reader. A health check must be answered
 #: while others wait.
-NOT_COUNTED = re.compile(rf"/healthz|{settings.STATIC_URL}.*|{DISPATCH_PATH}")
+NOT_COUNTED = re.compile(rf"/healthz|/readyz|{settings.STATIC_URL}.*|{DISPATCH_PATH}")
 
 
 class LimitConcurrency:

@@ -1,4 +1,4 @@
-"""`GET /healthz`: whether this process can answer at all."""
+"""`GET /healthz`: whether this process can work at all. `GET /readyz`: whether it should be sent requests."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+
+from access.database import NOT_MIGRATED, is_migrated
+from lifecycle import assembly
 
 
 class HealthMiddleware:
@@ -20,18 +23,33 @@ class HealthMiddleware:
 
     async def __call__(self, request: HttpRequest) -> Any:
         """Answer a health check; pass every other request on."""
-        if request.path != "/healthz":
+        find_trouble = CHECKS.get(request.path)
+        if find_trouble is None:
             return await self.get_response(request)
-        return await sync_to_async(healthz)(request)
+        return await sync_to_async(_answer)(request, find_trouble)
 
 
-def healthz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 while the database answers, else 503. There is no detail, because this needs no login."""
+def _answer(request: HttpRequest, find_trouble: Callable[[], str]) -> HttpResponse:
+    """Answer 200, or 503 with a sentence. It names no host and no file, because this needs no login."""
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        trouble = find_trouble()
     except DatabaseError:
-        return HttpResponse("the database does not answer\n", status=503, content_type="text/plain")
-    return HttpResponse("ok\n", content_type="text/plain")
+        trouble = "The database does not answer."
+    return HttpResponse(f"{trouble or 'ok'}\n", status=503 if trouble else 200, content_type="text/plain")
+
+
+def _find_trouble() -> str:
+    """Return why the database cannot be used, or an empty text. Raises DatabaseError."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return "The database cannot be written." if assembly.database_trouble() else ""
+
+
+def _find_unreadiness() -> str:
+    """Return why no requests should be sent here, or an empty text. Raises DatabaseError."""
+    return _find_trouble() or ("" if is_migrated() else NOT_MIGRATED)
+
+
+CHECKS = {"/healthz": _find_trouble, "/readyz": _find_unreadiness}

@@ -31,6 +31,11 @@ async def dispatcher() -> Dispatcher:
     return _dispatchers[0] if _dispatchers else await sync_to_async(_make_dispatcher)()
 
 
+def database_trouble() -> str:
+    """Return why this process cannot write to the database, or an empty text."""
+    return next((one.worker.trouble for one in list(_lifecycles.values()) if one.worker.trouble), "")
+
+
 def shut_down() -> None:
     """Give this process's leases back, and unregister its worker. Other workers settle at once what it still holds."""
     for dispatcher in _dispatchers:

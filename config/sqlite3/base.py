@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db import OperationalError
@@ -22,6 +23,8 @@ T = TypeVar("T")
 #: How often a locked database is tried again.
 POLL_SECONDS = 0.01
 _locks: dict[str, threading.Lock] = {}
+#: The files that this process has opened once. If one is deleted, SQLite must not make an empty one in its place.
+_opened: set[Path] = set()
 
 
 def wait_while_locked(seconds: float, attempt: Callable[[], T], in_transaction: Callable[[], bool] = bool) -> T:
@@ -71,19 +74,39 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """
 
     _has_lock = False
+    _file: tuple[int, int, int] | None = None
+
+    def ensure_connection(self) -> None:
+        """Open a connection if there is none, or if the database's file is not the one that was opened."""
+        if self.connection is not None and not self.in_atomic_block and self._file != self._find_file():
+            self.close()
+        super().ensure_connection()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
         """Open a connection, and wait while the database is locked."""
         conn_params |= {"timeout": 0, "factory": Connection}
+        path = Path(self.settings_dict["NAME"])
+        if path in _opened:
+            conn_params |= {"database": f"{path.absolute().as_uri()}?mode=rw", "uri": True}
+        self._file = self._find_file()
         connect = super().get_new_connection
         connection: Connection = wait_while_locked(self._wait_seconds(), lambda: connect(conn_params))
         connection.wait_seconds = self._wait_seconds()
+        _opened.add(path)
         return connection
 
     def create_cursor(self, name: str | None = None) -> Cursor:
         """Return a cursor that waits in Python."""
         cursor: Cursor = self.connection.cursor(factory=Cursor)
         return cursor
+
+    def _find_file(self) -> tuple[int, int, int] | None:
+        """Return what tells the database's file from another one, or None if there is no file."""
+        try:
+            found = Path(self.settings_dict["NAME"]).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_mtime_ns
 
     def _wait_seconds(self) -> float:
         seconds: float = self.settings_dict["OPTIONS"].get("timeout", 5)

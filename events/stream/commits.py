@@ -44,6 +44,7 @@ class SQLiteCommitWatch:
 
     def wait(self, stopped: threading.Event) -> None:
         """Return when the version has changed."""
+        self._connection.ensure_connection()  # opens another file, if one has taken the database's place
         for _ in range(int(MAX_WAIT_SECONDS / self.POLL_SECONDS)):
             version = self._version()
             if version != self._seen:
@@ -58,7 +59,7 @@ class SQLiteCommitWatch:
 
     def _version(self) -> int:
         with self._connection.wrap_database_errors:
-            version: int = self._connection.create_cursor().execute("PRAGMA data_version").fetchone()[0]
+            version: int = self._connection.connection.execute("PRAGMA data_version").fetchone()[0]
             return version
 
 

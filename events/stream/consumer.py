@@ -128,7 +128,7 @@ class EventStream(AsyncHttpConsumer):
             await self.refuse(refused.response)
         except DatabaseError as error:
             logger.error("a stream of events broke off, because the database failed: %s", error)
-            await self.break_off(_try_later(503, "The database does not answer."))
+            await self.break_off(_try_later(503, "The database cannot be used at the moment."))
         except Exception:
             logger.exception("a stream of events broke off")
             await self.break_off(ProblemResponse(500, "The stream could not begin."))

@@ -54,6 +54,7 @@ class Tail:
         self._has_grown = asyncio.Event()
         self._shared_queries: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
         self._position: int | None = None
+        self._trouble = ""
         self._stopped = threading.Event()
         self._pages = ThreadPoolExecutor(1, "events-pages")  # one is enough: Python runs one thread at a time
         threading.Thread(target=self._follow, name="events-tail", daemon=True).start()
@@ -150,12 +151,22 @@ class Tail:
                 with closing(watch_commits()) as commits:
                     while not self._stopped.is_set():
                         self._read()
+                        self._log_once("")
                         commits.wait(self._stopped)
+            except DatabaseError as error:
+                self._log_once(f"The event log cannot be followed, trying again every {RETRY_SECONDS} s: {error}")
+                self._stopped.wait(RETRY_SECONDS)
             except Exception:
                 logger.exception("The event log cannot be followed; trying again in %s s", RETRY_SECONDS)
                 self._stopped.wait(RETRY_SECONDS)
             finally:
                 connections.close_all()
+
+    def _log_once(self, trouble: str) -> None:
+        """Log a trouble of the database when it begins and when it is over, and not once a second."""
+        if trouble != self._trouble:
+            logger.warning("%s", trouble) if trouble else logger.info("Resolved: %s", self._trouble)
+        self._trouble = trouble
 
     def _read(self) -> None:
         """Read all rows after the position, and hand them to the event loop."""

@@ -67,8 +67,8 @@ async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
     except LifecycleError as error:
         return _problem_of(error)
     except DatabaseError as error:
-        logger.error("%s: the work was not dispatched, because the database does not answer: %s", name, error)
-        return ProblemResponse(503, "The database does not answer.")
+        logger.error("%s: the work was not dispatched, because the database cannot be used: %s", name, error)
+        return ProblemResponse(503, "The database cannot be used at the moment.")
     return _respond(answer)
 
 

@@ -40,7 +40,7 @@ class Supervisor:
             try:
                 self.sweep()
             except DatabaseError as error:
-                self._log_once(f"The database does not answer: {error}")
+                self._log_once(f"The database cannot be used: {error}")
                 connections.close_all()
             except Exception:
                 logger.exception("A sweep failed")

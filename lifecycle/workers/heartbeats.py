@@ -36,6 +36,8 @@ class ThisWorker:
         self._kind = kind
         self._clock = clock or Clock()
         self._latest: float | None = None
+        #: Why the latest heartbeat could not be written. Empty if it was.
+        self.trouble = ""
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -55,6 +57,9 @@ class ThisWorker:
                 started=self._clock.now(),
             )
         self._latest = self._clock.monotonic()
+        if self.trouble:
+            logger.info("Resolved: the database can be written again")
+        self.trouble = ""
 
     def heartbeat_overdue(self) -> bool:
         """Return whether other workers may take this one for dead."""
@@ -70,7 +75,9 @@ class ThisWorker:
             try:
                 self.send_heartbeat()
             except DatabaseError as error:
-                logger.warning("The heartbeat could not be written to the database: %s", error)
+                if str(error) != self.trouble:
+                    logger.warning("The heartbeat could not be written to the database: %s", error)
+                self.trouble = str(error)
                 connections.close_all()
         connections.close_all()
 

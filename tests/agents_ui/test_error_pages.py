@@ -19,7 +19,7 @@ def test_a_wrong_password_is_said(client: Client, db: None):
     assertContains(page, "Please enter a correct username and password.")
 
 
-@pytest.mark.parametrize("name", ["400.html", "403.html", "403_csrf.html", "404.html", "500.html"])
+@pytest.mark.parametrize("name", ["400.html", "403.html", "403_csrf.html", "404.html", "500.html", "503.html"])
 def test_an_error_page_needs_no_request(name: str):
     assert "agents_ui/agents.css" in get_template(name).render()
 

@@ -16,6 +16,7 @@ from tests.servers import DEADLINE_SECONDS
         ("/agents/", 3),
         ("/accounts/login/", 3),
         ("/healthz", 20),
+        ("/readyz", 20),
         ("/static/x.js", 20),
         ("/api/instances/reviewer-default/dispatch", 20),
     ],
