@@ -130,9 +130,7 @@ def test_a_database_that_cannot_be_written_is_said_and_heals(site):
     site.serve()
     wait_for(lambda: site.ask("SELECT 1 FROM lifecycle_worker"), what="the supervisor")
     with closing(sqlite3.connect(site.database, timeout=60, isolation_level=None)) as other:
-        other.execute(
-            "CREATE TRIGGER full BEFORE UPDATE ON lifecycle_worker BEGIN SELECT RAISE(ABORT, 'disk full'); END"
-        )
+        other.execute(REFUSE)
         wait_for(lambda: site.get("/healthz").status_code == 503, what="the health check")
         assert site.get("/healthz").text == "The database cannot be written.\n"
         assert site.get("/readyz").status_code == 503
