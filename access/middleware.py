@@ -1,32 +1,33 @@
 """Middleware that identifies the user of a request: for Django's views, and for applications in front of Django."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from io import BytesIO
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
-from access.users import TokenUser, current_access, token_user
+from access.tokens import TokenUser
+from access.users import Credentials, access_of, find_user
 
 
-class BearerTokenMiddleware(MiddlewareMixin):
-    """Django middleware that sets `request.user` if the request has an `Authorization` header.
+class TokenMiddleware(MiddlewareMixin):
+    """Django middleware that sets `request.user` if the request has a token.
 
-    A request with the correct token needs no CSRF token, because a browser never sends the bearer token by itself.
+    A request with a valid token needs no CSRF token, because a browser never sends a token by itself.
     """
 
     def process_request(self, request: HttpRequest) -> None:
-        """Replace the session's user with the user of the header, if there is one."""
-        authorization = request.headers.get("Authorization")
-        if authorization is None:
+        """Replace the session's user with the user of the token, if there is one."""
+        credentials = Credentials.of_request(request)
+        if credentials.token is None:
             return
-        user = token_user(authorization)
-        request.user = user  # type: ignore[assignment]  # views only call has_perm
+        user = find_user(credentials)
+        request.user = user
 
         async def auser() -> Any:
             return user
@@ -58,13 +59,7 @@ class AsgiAccess:
             await send_response(HttpResponse(status=301, headers={"Location": location}), send)
             return
 
-        authorization = request.headers.get("Authorization")
-        session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-
-        def has_perm(permission: str) -> tuple[Any, bool]:
-            return current_access(permission, authorization, session_key)
-
-        scope |= {"request": request, "has_perm": database_sync_to_async(has_perm)}
+        scope |= {"request": request, "has_perm": partial(access_of, Credentials.of_request(request))}
         del request  # the stream drops its own reference too: thousands of readers would each keep a request in memory
         await self.app(scope, receive, send)
 

@@ -9,6 +9,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
+from access.tokens import limits_of
+
 
 class ProblemResponse(JsonResponse):
     """A response that describes an error of HTTP status `status`.
@@ -23,16 +25,19 @@ class ProblemResponse(JsonResponse):
             self["WWW-Authenticate"] = "Bearer"
 
 
-def refusal(user: Any, permitted: bool, permission: str) -> ProblemResponse | None:
+def refusal(user: Any, permitted: bool, permission: str, *instances: str) -> ProblemResponse | None:
     """Return the answer for a user without `permission`, or None if the user is `permitted`.
 
-    The answer is 401 without a signed-in user, else 403.
+    `instances` are those that the request is about, because some tokens are for certain instances alone. The answer is
+    401 without a signed-in user, else 403.
     """
-    if permitted:
-        return None
     if user is None or not user.is_authenticated:
-        return ProblemResponse(401, "Sign in, or send the token as Authorization: Bearer.")
-    return ProblemResponse(403, f"This needs the permission {permission}.")
+        return ProblemResponse(401, "Sign in, or send a token as Authorization: Bearer or as Dormouse-Token.")
+    if not permitted:
+        return ProblemResponse(403, f"This needs the permission {permission}.")
+    limits = limits_of(user)
+    foreign = next((name for name in instances if limits and name not in limits), None)
+    return None if foreign is None else ProblemResponse(403, f"This token is not for the instance {foreign!r}.")
 
 
 def csrf_problem(request: HttpRequest) -> ProblemResponse | None:

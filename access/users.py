@@ -1,86 +1,84 @@
-"""The user of a request: a person with a session, or a program with the bearer token.
+"""The user of a request: a person with a session, or a program with a token.
 
-If a request has an `Authorization` header, that header alone decides. The other apps only call `user.has_perm(...)`.
+`access_of` decides, for Django's views and for applications in front of Django. The other apps only call
+`user.has_perm(...)`.
 """
 
-import secrets
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
+from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib import auth
-from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest
+from django.http import HttpRequest, parse_cookie
 
-from access.permissions import DISPATCH, VIEW_EVENTS
 from access.sessions import SessionStore
+from access.tokens import TokenUser, verify, verify_known
 
 
-class TokenUser:
-    """A program that sent the bearer token. It may see everything and dispatch work, and has no access to the admin.
+@dataclass(frozen=True)
+class Credentials:
+    """What a request sent to say who sent it. If there is a token, it alone decides, even if it is wrong."""
 
-    It offers the part of Django's user interface that views, middleware and the admin use.
-    """
+    #: None: none was sent. Empty: a header was sent that holds no token.
+    token: str | None = field(repr=False)
+    session_key: str | None = field(repr=False)
 
-    PERMISSIONS = frozenset({VIEW_EVENTS, DISPATCH})
+    @classmethod
+    def of_request(cls, request: HttpRequest) -> Self:
+        """Return the credentials of a request of Django."""
+        token = _token_of(request.headers.get("Dormouse-Token"), request.headers.get("Authorization"))
+        return cls(token, request.COOKIES.get(settings.SESSION_COOKIE_NAME))
 
-    pk = None
-    username = "program"
-    is_authenticated = True
-    is_anonymous = False
-    is_active = True
-    is_staff = False
-    is_superuser = False
-
-    def get_username(self) -> str:
-        """Return the name that pages and logs show."""
-        return self.username
-
-    def has_perm(self, perm: str, obj: object = None) -> bool:
-        """Return whether the token includes the permission `perm`."""
-        return perm in self.PERMISSIONS
-
-    def has_perms(self, perms: list[str], obj: object = None) -> bool:
-        """Return whether the token includes all of `perms`."""
-        return all(self.has_perm(perm) for perm in perms)
-
-    async def ahas_perm(self, perm: str, obj: object = None) -> bool:
-        """Return the same as `has_perm`, for coroutines."""
-        return self.has_perm(perm)
-
-    def has_module_perms(self, app_label: str) -> bool:
-        """Return False, because the admin is for people."""
-        return False
+    @classmethod
+    def of_scope(cls, scope: Any) -> Self:
+        """Return the credentials of an ASGI scope. This is cheap, because it makes no request."""
+        found: dict[bytes, str] = {}
+        for name, value in scope["headers"]:
+            if name in (b"dormouse-token", b"authorization", b"cookie"):
+                before = f"{found[name]}," if name in found else ""  # as Django does, for cookies too
+                found[name] = before + value.decode("latin-1")
+        token = _token_of(found.get(b"dormouse-token"), found.get(b"authorization"))
+        return cls(token, parse_cookie(found.get(b"cookie", "")).get(settings.SESSION_COOKIE_NAME))
 
 
-def token_user(authorization: str) -> TokenUser | AnonymousUser:
-    """Return the user that an `Authorization` header names.
-
-    If `DORMOUSE_API_TOKEN` is empty, no header is accepted.
-    """
+def _token_of(dormouse_token: str | None, authorization: str | None) -> str | None:
+    """Return the token of the headers. `Dormouse-Token` wins, because `Authorization` may be meant for an agent."""
+    if dormouse_token is not None:
+        return dormouse_token.strip()
+    if authorization is None:
+        return None
     scheme, _, token = authorization.partition(" ")
-    expected = settings.DORMOUSE_API_TOKEN
-    is_correct = scheme.lower() == "bearer" and secrets.compare_digest(
-        token.strip().encode("latin-1", "replace"), expected.encode()
-    )
-    return TokenUser() if is_correct and expected else AnonymousUser()
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def current_access(permission: str, authorization: str | None, session_key: str | None) -> tuple[Any, bool]:
-    """Return the user of a header or a session (None: not signed in), and whether the user has `permission`.
+async def access_of(credentials: Credentials, permission: str) -> tuple[Any, bool]:
+    """Return the user (None: not signed in), and whether the user has `permission`.
 
-    This asks the database at each call.
+    A token that was valid a moment ago needs no query and no thread. A stream calls this again and again, because it
+    may outlive the login that opened it. Raises DatabaseError.
     """
-    user = current_user(authorization, session_key)
+    user = verify_known(credentials.token) if credentials.token is not None else None
+    return _access(user, permission) if user else await database_sync_to_async(_find_access)(credentials, permission)
+
+
+def _find_access(credentials: Credentials, permission: str) -> tuple[Any, bool]:
+    return _access(find_user(credentials), permission)
+
+
+def _access(user: Any, permission: str) -> tuple[Any, bool]:
     return (user if user.is_authenticated else None), user.has_perm(permission)
 
 
-def current_user(authorization: str | None, session_key: str | None) -> Any:
-    """Return the user of a header or a session, read from the database at each call.
-
-    A stream calls this again and again, because it may outlive the login that opened it.
-    """
-    if authorization is not None:
-        return token_user(authorization)
+def find_user(credentials: Credentials) -> Any:
+    """Return the user, read from the database; AnonymousUser if there is none. Raises DatabaseError."""
+    if credentials.token is not None:
+        return verify(credentials.token)
     request = HttpRequest()
-    request.session = SessionStore(session_key)
+    request.session = SessionStore(credentials.session_key)
     return auth.get_user(request)
+
+
+def signature_of(user: Any) -> dict[str, str]:
+    """Return what an event says of the user who caused it."""
+    return {"by": user.get_username(), "by_kind": "token" if isinstance(user, TokenUser) else "user"}

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required, permission_required
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import cache_control, never_cache
@@ -14,6 +14,7 @@ from django.views.decorators.http import condition, require_safe
 
 from access.permissions import VIEW_EVENTS
 from access.problems import ProblemResponse, refusal
+from access.tokens import limits_of
 from agents_ui import timeline
 from agents_ui.instances import cards, cards_tag, engine_notice
 from agents_ui.timeline import Filter, Row
@@ -26,9 +27,21 @@ from lifecycle.models import Instance
 View = Callable[..., HttpResponse]
 
 
+def unlimited(view: View) -> View:
+    """Decorate a page that shows all instances: a token for certain instances gets the 403 page."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if limits_of(request.user):
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    return answer
+
+
 def page(view: View) -> View:
     """Decorate a page for people: others get the login if they are signed out, else the 403 page."""
-    permitted = permission_required(VIEW_EVENTS, raise_exception=True)(in_readers_zone(view))
+    permitted = permission_required(VIEW_EVENTS, raise_exception=True)(unlimited(in_readers_zone(view)))
     return require_safe(gzip_page(never_cache(login_required(permitted))))
 
 
@@ -39,6 +52,8 @@ def fragment(view: View) -> View:
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         refused = refusal(request.user, request.user.has_perm(VIEW_EVENTS), VIEW_EVENTS)
+        if not refused and limits_of(request.user):
+            refused = ProblemResponse(403, "This shows all instances, and the token is for some of them: use /api/.")
         return refused or localized(request, *args, **kwargs)
 
     return require_safe(gzip_page(cache_control(private=True, no_cache=True)(answer)))

@@ -19,6 +19,7 @@ from django.http import HttpRequest, HttpResponse
 
 from access.permissions import VIEW_EVENTS
 from access.problems import ProblemResponse, refusal
+from access.tokens import limits_of
 from events.log import replace_unstorable
 from events.stream.cursors import requested_cursor
 from events.stream.reader import Limits, Reader
@@ -159,7 +160,11 @@ class EventStream(AsyncHttpConsumer):
         user, permitted = await self.context["has_perm"](VIEW_EVENTS)
         if response := refusal(user, permitted, VIEW_EVENTS):
             raise Refused(response)
-        return user.pk, *_read_query(request)
+        cursor, event_filter = _read_query(request)
+        if response := refusal(user, permitted, VIEW_EVENTS, *event_filter.instances):
+            raise Refused(response)
+        # Without a filter of its own, a token for certain instances reads their events alone.
+        return user.pk, cursor, EventFilter(event_filter.instances or limits_of(user), event_filter.types)
 
     async def send_more(self, body: bytes) -> None:
         """Send a part of the body, of which more follows."""

@@ -21,8 +21,8 @@ class Limits:
     retry_ms: int = 2000
     #: After so much silence an event says that the connection is alive.
     keep_alive_seconds: float = 15
-    #: How often the permission is checked again.
-    access_seconds: float = 60
+    #: How often the permission is checked again. What is refused from now on ends within 60 s.
+    access_seconds: float = 55
     #: Shortened by up to a fifth at random, so that readers who came together do not come back together.
     lifetime_seconds: float = 600
     #: Below 4 MiB, because the end event is sent in addition.

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from access.permissions import DISPATCH, VIEW_EVENTS
 from access.problems import ProblemResponse, csrf_problem, refusal
+from access.tokens import limits_of
 from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.dispatch.dispatcher import Answer, Work
@@ -34,14 +35,16 @@ def instances(request: HttpRequest) -> HttpResponse:
     if refused:
         return refused
     engines = EngineStatus.objects.values("engine", "asked", "answered", "error")
-    described = status.describe(Instance.objects.all(), timezone.now())
+    limits = limits_of(request.user)
+    rows = Instance.objects.filter(pk__in=limits) if limits else Instance.objects.all()
+    described = status.describe(rows, timezone.now())
     return JsonResponse({"version": settings.DORMOUSE_VERSION, "engines": list(engines), "instances": described})
 
 
 @require_safe
 def instance(request: HttpRequest, name: str) -> HttpResponse:
     """Answer `GET /api/instances/NAME`: one instance."""
-    refused = refusal(request.user, request.user.has_perm(VIEW_EVENTS), VIEW_EVENTS)
+    refused = refusal(request.user, request.user.has_perm(VIEW_EVENTS), VIEW_EVENTS, name)
     if refused:
         return refused
     rows = Instance.objects.filter(pk=name) if _can_be_a_name(name) else []
@@ -56,7 +59,7 @@ async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
     """Answer `POST /api/instances/NAME/dispatch`: wake it, forward the body, and stream the agent's answer back."""
     try:
         user = await request.auser()
-        refused = refusal(user, await user.ahas_perm(DISPATCH), DISPATCH) or csrf_problem(request)
+        refused = refusal(user, await user.ahas_perm(DISPATCH), DISPATCH, name) or csrf_problem(request)
         if refused:
             return refused
         if not _can_be_a_name(name):

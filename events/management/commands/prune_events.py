@@ -4,17 +4,15 @@ Readers, the page and the audit keep working meanwhile. A reader whose cursor is
 continues at the oldest event that is kept.
 """
 
-import re
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
+from access.ages import parse_age
 from events.models import EventLog
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Command(BaseCommand):
@@ -36,11 +34,3 @@ class Command(BaseCommand):
             self.stdout.write(f"Events that would be removed: {EventLog.objects.filter(id__lte=floor).count()}.")
         else:
             self.stdout.write(f"Events removed: {EventLog.objects.prune(floor)}.")
-
-
-def parse_age(text: str) -> timedelta:
-    """Return the age that `text` writes as a number and one unit. Raises ArgumentTypeError."""
-    found = re.fullmatch(r"([0-9]{1,5})([smhd])", text)
-    if not found:
-        raise ArgumentTypeError(f"{text!r} is no age: write it as 90d, 12h, 30m or 45s")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
