@@ -133,7 +133,7 @@ def test_a_connection_sends_at_least_one_event():
 
 
 def test_the_limits_of_the_contract():
-    assert EventStream.limits == Limits(2000, 15, 60, 600, 4_000_000)
+    assert EventStream.limits == Limits(2000, 15, 55, 600, 4_000_000)
 
 
 def test_what_is_pruned_under_a_long_read_is_reported(monkeypatch):
