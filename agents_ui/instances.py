@@ -65,6 +65,12 @@ class Card:
             return failure | {"at": None}
 
     @property
+    def stop_failure(self) -> dict[str, Any] | None:
+        """Its latest failed stop, with `at` and `next_try` as datetimes, or None if no series of them goes on."""
+        found: dict[str, Any] | None = self.instance.stop_failure
+        return found and found | {key: parse_datetime(found[key]) for key in ("at", "next_try")}
+
+    @property
     def has_just_failed(self) -> bool:
         """True if its latest run is the one that failed."""
         run = (self.instance.failure or {}).get("run")

@@ -29,6 +29,9 @@ DISPLAYS = {
     "container.lazy_stopped": EventDisplay(
         "Stopped", "moon", lambda data: f"stopped after {format_duration(data['idle_seconds'] * 1000)} idle"
     ),
+    "container.lazy_stop_failed": EventDisplay(
+        "Could not be stopped", "alert", lambda data: f"could not be stopped: {data['error']}", is_failure=True
+    ),
     "container.lazy_start_failed": EventDisplay(
         "Failed to start", "alert", lambda data: f"failed to start: {data['error']}", is_failure=True
     ),

@@ -51,6 +51,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def settle_started(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
         """End a start: the instance is ready, probed, and its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": True, "last_used": now}
+        values |= {"stop_failure": None}
         return self._compare_and_swap(row, owner=None, since=now, **values)
 
     def settle_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
@@ -59,13 +60,20 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def settle_stopped(self, row: "Instance", *, now: datetime) -> bool:
         """End a stop: the instance is asleep."""
-        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, idle_seconds=None)
+        values = {"idle_seconds": None, "stop_failure": None}
+        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, **values)
+
+    def settle_stop_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
+        """End a stop that the engine refused: the instance is ready and takes work. `failure` is kept."""
+        values = {"idle_seconds": None, "stop_failure": failure}
+        return self._compare_and_swap(row, state=State.READY, owner=None, since=now, **values)
 
     # What people and other programs did.
 
     def adopt(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
         """Note that the instance runs although Dormouse did not start it. Its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": False, "last_used": now}
+        values |= {"stop_failure": None}
         return self._compare_and_swap(row, since=now, **values)
 
     def mark_probed(self, row: "Instance") -> bool:
@@ -74,7 +82,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def mark_asleep(self, row: "Instance", *, now: datetime) -> bool:
         """Note that a ready instance does not run any more although Dormouse did not stop it."""
-        return self._compare_and_swap(row, state=State.ASLEEP, since=now, probed=False)
+        return self._compare_and_swap(row, state=State.ASLEEP, since=now, probed=False, stop_failure=None)
 
     # Work and the idle clock.
 
@@ -145,6 +153,8 @@ class Instance(models.Model):
     idle_seconds = models.PositiveBigIntegerField(null=True, blank=True)
     #: Its latest failed start: {"run", "at", "error", "cause", "exit_code", "log_tail"}, without what is not known.
     failure = models.JSONField(null=True, blank=True)
+    #: The series of failed stops that has not ended yet: {"at", "error", "tries", "next_try"}, about the latest one.
+    stop_failure = models.JSONField(null=True, blank=True)
 
     #: Whether the engine had it at the last look.
     present = models.BooleanField(default=True)
@@ -166,6 +176,11 @@ class Instance(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def next_stop_try(self) -> datetime | None:
+        """When an instance that could not be stopped may be stopped again. None: the latest stop did not fail."""
+        return datetime.fromisoformat(self.stop_failure["next_try"]) if self.stop_failure else None
 
 
 class Worker(models.Model):

@@ -20,6 +20,10 @@ lazy_started = Signal()
 #: Arguments: instance: str, idle_seconds: int, run: int, at: datetime. If known: recovered.
 lazy_stopped = Signal()
 
+#: The engine refused to stop an idle instance. It is ready, and another try comes later. Sent at the first of a series.
+#: Arguments: instance: str, error: str, idle_seconds: int, run: int, at: datetime. If known: recovered.
+lazy_stop_failed = Signal()
+
 #: A start that Dormouse made failed, or its readiness probe did not succeed in time.
 #: Arguments: instance: str, error: str, run: int, at: datetime, cause: str. If known: exit_code: int, log_tail: str,
 #: recovered.

@@ -12,7 +12,8 @@ def sleeps_at(row: Instance, is_leased: bool) -> datetime | None:
     """Return when the instance will be put to sleep unless work comes. None: no time is set for that."""
     if row.state != State.READY or is_leased or row.last_used is None or not row.idle_timeout:
         return None
-    return row.last_used + row.idle_timeout
+    is_due = row.last_used + row.idle_timeout
+    return max(is_due, row.next_stop_try) if row.next_stop_try else is_due
 
 
 def describe(rows: Iterable[Instance], now: datetime) -> list[dict[str, Any]]:
@@ -33,6 +34,7 @@ def _describe(row: Instance, leases: list[Lease], now: datetime) -> dict[str, An
         "leases": [{"since": lease.since, "age_seconds": _age_seconds(lease.since, now)} for lease in leases],
         "sleeps_at": sleeps_at(row, bool(leases)),
         "last_failure": row.failure,
+        "stop_failure": row.stop_failure,
         "label_error": row.label_error or None,
         "label_warning": row.label_warning or None,
     }

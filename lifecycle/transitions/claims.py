@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from django.dispatch import Signal
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, wait_exponential, wait_fixed
 
 from lifecycle import signals
-from lifecycle.clock import Clock
+from lifecycle.clock import Clock, as_text
 from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import ClaimLost, StartFailed
 from lifecycle.models import Instance
@@ -34,10 +34,15 @@ LAST_RETRY_SECONDS = 5
 #: How long a dispatch waits for this worker's heartbeat to succeed again.
 GIVE_UP_SECONDS = 30
 
+#: The pause after the first failed stop of a series. It doubles with each further one.
+FIRST_STOP_PAUSE, LAST_STOP_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+MAX_DOUBLINGS = 10
+
 #: What the operator's log says of each event after its commit: the level and the message.
 LOG_MESSAGES = {
     signals.lazy_started: (logging.INFO, "%s started (run %d: %s)"),
     signals.lazy_stopped: (logging.INFO, "%s stopped (run %d: %s)"),
+    signals.lazy_stop_failed: (logging.WARNING, "%s could not be stopped (run %d: %s)"),
     signals.lazy_start_failed: (logging.WARNING, "%s failed to start (run %d: %s)"),
 }
 
@@ -140,7 +145,7 @@ class Claims:
     def settle_failed(self, row: Instance, failure: StartFailed, **more: Any) -> None:
         """End a start that failed. `more` is added to the event's data. Raises ClaimLost."""
         data = failure.data() | more
-        kept = {"run": row.run, "at": self._clock.now().isoformat(), **data}
+        kept = {"run": row.run, "at": as_text(self._clock.now()), **data}
         self._settle(row, signals.lazy_start_failed, data, partial(Instance.objects.settle_failed, failure=kept))
 
     def settle_stopped(self, row: Instance, **more: Any) -> None:
@@ -148,12 +153,22 @@ class Claims:
         data = {"idle_seconds": row.idle_seconds or 0, **more}
         self._settle(row, signals.lazy_stopped, data, Instance.objects.settle_stopped)
 
+    def settle_stop_failed(self, row: Instance, error: str, **more: Any) -> None:
+        """End a stop that the engine refused. A series of them has one event, at its first. Raises ClaimLost."""
+        tries = (row.stop_failure or {"tries": 0})["tries"] + 1
+        now = self._clock.now()
+        pause = min(FIRST_STOP_PAUSE * 2 ** min(tries - 1, MAX_DOUBLINGS), LAST_STOP_PAUSE)
+        failure = {"at": as_text(now), "error": error, "tries": tries, "next_try": as_text(now + pause)}
+        data = {"error": error, "idle_seconds": row.idle_seconds or 0, **more}
+        settle = partial(Instance.objects.settle_stop_failed, failure=failure)
+        self._settle(row, signals.lazy_stop_failed if tries == 1 else None, data, settle)
+
     def _may_claim(self) -> bool:
         """Return False if other workers may take this worker for dead."""
         return not self._worker.heartbeat_overdue()
 
-    def _settle(self, row: Instance, signal: Signal, data: dict[str, Any], settle: Callable[..., bool]) -> None:
-        """Commit the outcome, and retry until that succeeds, because it has happened."""
+    def _settle(self, row: Instance, signal: Signal | None, data: dict[str, Any], settle: Callable[..., bool]) -> None:
+        """Commit the outcome, with an event if there is a signal, and retry until that succeeds: it has happened."""
         message = "%s: the outcome of run %d is not saved yet: %s"
         Retrying(
             retry=retry_if_exception_type(DatabaseError),
@@ -162,11 +177,14 @@ class Claims:
             before_sleep=log_failed_try(logger, message, row.name, row.run),
         )(self._commit, row, signal, data, settle)
 
-    def _commit(self, row: Instance, signal: Signal, data: dict[str, Any], settle: Callable[..., bool]) -> None:
+    def _commit(self, row: Instance, signal: Signal | None, data: dict[str, Any], settle: Callable[..., bool]) -> None:
         now: datetime = self._clock.now()
         with transaction.atomic():
             if not settle(copy.copy(row), now=now):  # a copy: if the commit fails, `row` must still be what was read
                 raise ClaimLost(f"{row.name}: another worker has settled run {row.run}")
-            self._sink(signal, instance=row.name, run=row.run, at=now, **data)
+            if signal:
+                self._sink(signal, instance=row.name, run=row.run, at=now, **data)
+        if not signal:
+            return
         facts = ", ".join(f"{key} {value}" for key, value in data.items() if key != "log_tail")
         logger.log(*LOG_MESSAGES[signal], row.name, row.run, facts)

@@ -39,12 +39,16 @@ class Stopping:
                 self.stop_and_settle(row)
 
     def stop_and_settle(self, row: Instance, **more: Any) -> None:
-        """Carry out a claimed stop. `more` is added to the event's data.
+        """Carry out a claimed stop. `more` is added to the event's data. If the engine refuses, it is ready again.
 
         A second stop of the same instance does no harm. Raises ClaimLost and EngineUnreachable.
         """
-        self.stop_engine(row)
-        self.claims.settle_stopped(row, **more)
+        try:
+            self.stop_engine(row)
+        except EngineRefused as refusal:
+            self.claims.settle_stop_failed(row, refusal.error, **more)
+        else:
+            self.claims.settle_stopped(row, **more)
 
     def stop_engine(self, row: Instance) -> None:
         """Make the engine stop a claimed instance. Return when it does not run, or does not exist.
@@ -57,6 +61,18 @@ class Stopping:
             self.engine.stop(row.name, grace_seconds)
         except Missing:
             pass
+        except (EngineRefused, EngineNonsense) as error:
+            if self._runs(row.name):
+                raise EngineRefused(error.error) from error
+
+    def _runs(self, name: str) -> bool:
+        """Return whether an instance runs on whose stop was refused. Raises EngineUnreachable if that is not known."""
+        try:
+            return not self.engine.inspect(name).ended
+        except Missing:
+            return False
+        except EngineRefused:
+            return True
 
     def _grace_seconds(self, name: str) -> float:
         """Return the label `stop-timeout`, or its default if the engine's answer or the label cannot be read."""
@@ -72,4 +88,5 @@ class Stopping:
         if row.last_used is None or row.last_used > now:  # the wall clock was set back
             Instance.objects.restart_idle_clock(row, now=now)
             return False
-        return row.idle_timeout is not None and now - row.last_used >= row.idle_timeout
+        is_idle = row.idle_timeout is not None and now - row.last_used >= row.idle_timeout
+        return is_idle and (row.next_stop_try is None or now >= row.next_stop_try)

@@ -9,7 +9,7 @@ from lifecycle.engines.base import Outcome
 from lifecycle.exceptions import Cause, EngineNonsense, EngineRefused, StartFailed
 from lifecycle.models import Instance, State
 from tests.docker.support.faulty_proxy import Canned
-from tests.docker.support.from_outside import types
+from tests.docker.support.from_outside import logged, types
 from tests.servers import wait_for
 
 HTML = "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>"
@@ -177,3 +177,21 @@ def test_a_start_and_a_stop_say_whether_there_was_something_to_do(lifecycle, con
     engine = lifecycle.engine
     assert [engine.start(name), engine.start(name)] == [Outcome.DONE, Outcome.ALREADY_SO]
     assert [engine.stop(name, 0), engine.stop(name, 0)] == [Outcome.DONE, Outcome.ALREADY_SO]
+
+
+def test_a_stop_that_the_engine_cannot_make_leaves_a_usable_agent(behind_proxy, proxy, containers):
+    name = containers.create(idle_timeout="0.1s")
+    behind_proxy.waking.wake(name)
+    denied = {"message": f"cannot stop container: {name}: permission denied"}
+    rule = proxy.answer("POST", "/stop$", Canned(500, denied, times=1))
+    (idle,) = wait_for(behind_proxy.stopping.find_idle)
+    behind_proxy.stopping.stop_idle(idle)
+    assert rule.count == 1
+    row = Instance.objects.get(pk=name)
+    assert (row.state, row.stop_failure["tries"]) == (State.READY, 1)
+    assert logged(name)[-1].data["error"] == f"the Docker Engine refused: {denied['message']}"
+    leased = behind_proxy.leases.take(name)
+    assert leased
+    behind_proxy.leases.give_back(leased.lease)
+    assert behind_proxy.stopping.find_idle() == []
+    assert types(name) == ["lazy_started", "lazy_stop_failed"]

@@ -31,6 +31,12 @@ def test_failed_work_reads_with_its_reason_and_how_often(more, counted):
     assert display_of("work.failed").is_failure
 
 
+def test_a_stop_that_failed_reads_with_its_reason():
+    failed = event("container.lazy_stop_failed", "designer-default", error="permission denied", idle_seconds=60)
+    assert sentence_of(failed) == "designer-default could not be stopped: permission denied"
+    assert display_of("container.lazy_stop_failed").is_failure
+
+
 def test_an_unknown_type_reads_as_its_own_name():
     assert sentence_of(event("deploy.finished", "reviewer-default")) == "Deploy finished · reviewer-default"
     assert sentence_of(event("disk_almost.full")) == "Disk almost full"

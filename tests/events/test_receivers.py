@@ -4,7 +4,7 @@ import pytest
 from django.db import transaction
 
 from events.models import EventLog
-from lifecycle.signals import lazy_start_failed, lazy_started, lazy_stopped, send, work_failed
+from lifecycle.signals import lazy_start_failed, lazy_started, lazy_stop_failed, lazy_stopped, send, work_failed
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 11, 23, 18, 55, 30, tzinfo=UTC)
@@ -15,6 +15,7 @@ AT = datetime(2026, 11, 23, 18, 55, 30, tzinfo=UTC)
     [
         (lazy_started, "container.lazy_started", {"latency_ms": 287, "run": 7, "start_ms": 240, "ready_ms": 47}),
         (lazy_stopped, "container.lazy_stopped", {"idle_seconds": 900, "run": 7, "recovered": True}),
+        (lazy_stop_failed, "container.lazy_stop_failed", {"error": "denied", "idle_seconds": 900, "run": 7}),
         (lazy_start_failed, "container.lazy_start_failed", {"error": "exited", "run": 7, "cause": "exited"}),
         (work_failed, "work.failed", {"error": "answered 500 after 2 s", "status": 500, "seconds": 2.1, "count": 7}),
     ],

@@ -22,6 +22,7 @@ NAME = "reviewer-default"
 TYPES = {
     signals.lazy_started: "lazy_started",
     signals.lazy_stopped: "lazy_stopped",
+    signals.lazy_stop_failed: "lazy_stop_failed",
     signals.lazy_start_failed: "lazy_start_failed",
     signals.work_failed: "work_failed",
 }
