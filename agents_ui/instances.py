@@ -91,7 +91,7 @@ class EngineNotice:
 def cards() -> Sequence[Card]:
     """Return the instances that the engine has, and those it does not have any more that are not asleep."""
     worth_showing = Q(present=True) | ~Q(state=State.ASLEEP) | ~Q(label_error="")
-    now = timezone.now()
+    now = assembly.clock.now()
     return [Card(instance, now) for instance in Instance.objects.filter(worth_showing).prefetch_related("leases")]
 
 
@@ -104,7 +104,7 @@ def cards_tag() -> str:
     shown = (
         settings.DORMOUSE_VERSION,
         timezone.get_current_timezone_name(),
-        timezone.now().replace(second=0, microsecond=0),
+        assembly.clock.now().replace(second=0, microsecond=0),
         list(Instance.objects.order_by("name").values_list(*columns)),
         list(Lease.objects.order_by("pk").values_list("pk", "instance_id", "since")),
         replace(engine_notice(), asked=None),
@@ -119,5 +119,5 @@ def engine_notice() -> EngineNotice:
     latest = EngineStatus.objects.filter(engine=engine).first()
     if latest is None:
         return EngineNotice(engine, is_stale=True)
-    is_stale = timezone.now() - latest.asked > STALE_AFTER
+    is_stale = assembly.clock.now() - latest.asked > STALE_AFTER
     return EngineNotice(engine, latest.error, latest.answered, latest.asked, is_stale)

@@ -6,6 +6,7 @@ import threading
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 
+from lifecycle.clock import DatabaseClock
 from lifecycle.dispatch.dispatcher import Dispatcher
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines import engine_from_settings
@@ -15,6 +16,8 @@ from lifecycle.workers.heartbeats import ThisWorker
 logger = logging.getLogger(__name__)
 
 _lock = threading.Lock()
+#: This process's clock, which agrees with every other process on the same database.
+clock = DatabaseClock()
 
 
 def lifecycle(kind: str = "web") -> Lifecycle:
@@ -62,7 +65,7 @@ def _make_dispatcher() -> Dispatcher:
 
 def _lifecycle(kind: str) -> Lifecycle:
     if kind not in _lifecycles:
-        worker = ThisWorker(kind)
+        worker = ThisWorker(kind, clock)
         worker.start()
-        _lifecycles[kind] = Lifecycle(engine_from_settings(), worker)
+        _lifecycles[kind] = Lifecycle(engine_from_settings(), worker, clock=clock)
     return _lifecycles[kind]

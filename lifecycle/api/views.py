@@ -8,7 +8,6 @@ from tempfile import SpooledTemporaryFile
 from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
-from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
@@ -37,7 +36,7 @@ def instances(request: HttpRequest) -> HttpResponse:
     engines = EngineStatus.objects.values("engine", "asked", "answered", "error")
     limits = limits_of(request.user)
     rows = Instance.objects.filter(pk__in=limits) if limits else Instance.objects.all()
-    described = status.describe(rows, timezone.now())
+    described = status.describe(rows, assembly.clock.now())
     return JsonResponse({"version": settings.DORMOUSE_VERSION, "engines": list(engines), "instances": described})
 
 
@@ -50,7 +49,7 @@ def instance(request: HttpRequest, name: str) -> HttpResponse:
     rows = Instance.objects.filter(pk=name) if _can_be_a_name(name) else []
     if not rows:
         return _problem_of(UnknownInstance(name))
-    return JsonResponse(status.describe(rows, timezone.now())[0])
+    return JsonResponse(status.describe(rows, assembly.clock.now())[0])
 
 
 @csrf_exempt  # csrf_problem checks it

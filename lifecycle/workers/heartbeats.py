@@ -47,6 +47,7 @@ class ThisWorker:
 
     def send_heartbeat(self) -> None:
         """Count up once. Register the worker if it has no row, or others have forgotten it. Raises DatabaseError."""
+        self._clock.read()
         if not Worker.objects.filter(id=self.id).update(heartbeat=F("heartbeat") + 1):
             Worker.objects.create(
                 id=self.id,
