@@ -12,6 +12,14 @@ from django.db.models.functions import Coalesce
 PRUNE_BATCH_ROWS = 1000
 #: The pause between two batches of a prune, so that other writers get their turn.
 PRUNE_PAUSE_SECONDS = 0.01
+#: `container.*` stands for all types that begin with `container.`.
+WILDCARD = ".*"
+MAX_TYPES = 10_000
+
+
+def is_of_types(type: str, wanted: Collection[str]) -> bool:
+    """Return whether `type` is one of `wanted`, or begins as one of `wanted` that ends with the wildcard."""
+    return type in wanted or any(one.endswith(WILDCARD) and type.startswith(one[:-1]) for one in wanted)
 
 
 class EventLogQuerySet(models.QuerySet["EventLog"]):
@@ -26,11 +34,15 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
         return self.filter(id__lt=cursor).order_by("-id")
 
     def matching(self, instances: Collection[str] = (), types: Collection[str] = ()) -> "EventLogQuerySet":
-        """Return the events of these instances and types. An empty collection does not filter."""
+        """Return the events of these instances and types (see `is_of_types`). An empty collection does not filter."""
         found = self
         if instances:
             found = found.filter(instance__in=instances)
-        if types:
+        if any(type.endswith(WILDCARD) for type in types):
+            occurring = EventLog.objects.values_of("type", at_most=MAX_TYPES)
+            types = [type for type in occurring if is_of_types(type, types)]
+            found = found.filter(type__in=types)
+        elif types:
             found = found.filter(type__in=types)
         return found
 
@@ -51,14 +63,17 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
         oldest = self.filter(id__gt=floor).aggregate(id=Min("id"))["id"]
         return oldest or 0, max(latest or 0, floor)
 
-    def floor_before(self, moment: datetime) -> int:
-        """Return the highest id up to which every event happened before `moment`.
+    def floor_before(self, moment: datetime, now: datetime) -> int:
+        """Return the id of the newest event before `moment` that no event of the time from `moment` to `now` precedes.
 
-        This is a prefix of the log, even if clocks went back and `at` is not in the order of the ids.
+        So a prefix of the log is found even if clocks went back and `at` is not in the order of the ids. An event in
+        the future of `now` does not count: it is as old as its neighbours.
         """
-        _, latest = self.bounds()  # read first, because what is added later is newer
-        newer = self.filter(at__gte=moment).aggregate(id=Min("id"))["id"]
-        return newer - 1 if newer else latest
+        newer = self.filter(at__range=(moment, now)).aggregate(id=Min("id"))["id"]
+        older = self.filter(at__lt=moment)
+        if newer:
+            older = older.filter(id__lt=newer)
+        return older.aggregate(id=Max("id"))["id"] or 0
 
     def prune(self, floor: int) -> int:
         """Remove all events up to the id `floor`, and return how many that were. Call it outside of a transaction.

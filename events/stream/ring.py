@@ -4,6 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from events.models import is_of_types
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -17,14 +19,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """The events that a reader wants to see. An empty set does not filter."""
+    """The events that a reader wants to see. An empty set does not filter. `container.*` stands for many types."""
 
     instances: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
 
     def matches(self, entry: Entry) -> bool:
         """Return whether the reader wants to see `entry`."""
-        return (not self.instances or entry.instance in self.instances) and (not self.types or entry.type in self.types)
+        is_of_instances = not self.instances or entry.instance in self.instances
+        return is_of_instances and (not self.types or is_of_types(entry.type, self.types))
 
 
 EVERYTHING = EventFilter()

@@ -44,6 +44,14 @@ def test_newest_first(admin_client: Client, event: EventLog):
     assert page.index("Deploy finished · later") < page.index("reviewer-default started")
 
 
+@pytest.mark.parametrize("words", ["Schlüssel", "no Schlüssel", "'no Schlüssel'", "🔑", "x\\y", '"x', "Bär schlüssel"])
+def test_a_search_finds_text_as_it_is_written(admin_client: Client, event: EventLog, words: str):
+    record("a.b", instance="Bär", data={"error": 'no Schlüssel for "x\\y" 🔑'})
+    page = admin_client.get(AUDIT, {"q": words})
+    assertContains(page, "A b · Bär")
+    assertNotContains(page, "reviewer-default started")
+
+
 @pytest.mark.parametrize(
     "query", ["?type=container.lazy_started", "?instance=reviewer-default", "?q=287", "?q=reviewer"]
 )

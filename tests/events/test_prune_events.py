@@ -1,12 +1,14 @@
 """The oldest events are removed; the rest of the log and its readers miss nothing."""
 
+import os
 import time
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from events import models
@@ -49,6 +51,32 @@ def test_only_a_prefix_goes_whatever_the_clocks_did():
     ids = aged(200, 10, 150, 0)
     prune("--older-than", "90d")
     assert kept() == ids[1:]
+
+
+def test_an_event_in_the_future_stops_no_prune_and_is_told():
+    ids = aged(200, -4000, 150, 100, 0, -4000)
+    said = prune("--older-than", "90d")
+    assert said.startswith(
+        f"Events removed: 4.\nEvents that are stamped in the future: 1, the first with the id {ids[5]}"
+    )
+    assert kept() == ids[4:]
+
+
+def test_an_event_in_the_future_is_kept_with_its_neighbours():
+    ids = aged(200, -4000, 10, 0)
+    assert prune("--older-than", "90d").startswith("Events removed: 1.\n")
+    assert kept() == ids[1:]
+
+
+@pytest.mark.skipif("DORMOUSE_TEST_DATABASE_URL" in os.environ, reason="SQLite alone is a file")
+def test_the_file_shrinks_if_that_is_asked_for():
+    ids = [record("a.b", data={"text": "x" * 60_000}, at=timezone.now() - timedelta(days=9)).id for _ in range(60)]
+    assert "MB of the file are free" in prune("--older-than", "1d")
+    path = Path(connection.settings_dict["NAME"])
+    before = path.stat().st_size
+    assert "free" not in prune("--older-than", "1d", "--shrink")
+    assert path.stat().st_size < before - 3_000_000
+    assert record("a.b").id > ids[-1]
 
 
 def test_all_of_it_may_go_and_the_ids_go_on():

@@ -83,3 +83,14 @@ def test_what_readers_share_is_not_kept_for_ever():
     for cursor in range(500):
         ring.take(cursor, EVERYTHING, 1000)
     assert len(ring._shared_chunks) <= MAX_SHARED_CHUNKS
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matching"),
+    [("container.*", ["container.a", "container.b.c"]), ("container.a", ["container.a"]), ("*", []), ("a.*", [])],
+)
+def test_a_type_with_a_wildcard_stands_for_all_that_begin_so(wanted, matching):
+    ring = Ring(0, 1000)
+    types = ["container.a", "container.b.c", "Container.a", "container", "containers.a"]
+    ring.append([Entry(id, type, "x", type.encode() + b" ") for id, type in enumerate(types, 1)])
+    assert ring.take(0, EventFilter(types=frozenset({wanted})), 1000).body.decode().split() == matching

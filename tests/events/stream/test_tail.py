@@ -125,6 +125,20 @@ def test_a_filtered_page_moves_the_cursor_past_what_it_leaves_out(monkeypatch):
     following(scenario)
 
 
+@pytest.mark.parametrize("ring_bytes", [0, 10_000])
+def test_a_wildcard_works_on_older_pages_and_in_the_ring(monkeypatch, ring_bytes):
+    monkeypatch.setattr(tail_module, "RING_BYTES", ring_bytes)
+    types = ["container.a", "other", "container.b.c", "Container.a", "containers.a", "container"]
+    old = [record(type).id for type in types]
+
+    async def scenario(tail):
+        new = [(await arecord(type)).id for type in types]
+        wanted = EventFilter(types=frozenset({"container.*"}))
+        assert await read(tail, old[0] - 1, 4, wanted) == [old[0], old[2], new[0], new[2]]
+
+    following(scenario)
+
+
 def test_readers_at_the_same_old_place_share_one_page(monkeypatch):
     asked = []
     read_page = tail_module.read_page
