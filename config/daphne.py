@@ -37,6 +37,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.web import http
 
+from config.connections import LimitedChannel
 from lifecycle.exceptions import AgentBrokeOff
 
 logger = logging.getLogger(__name__)
@@ -342,7 +343,7 @@ class StreamedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
         if self._thrown_away_bytes is None:
             super().connectionLost(reason)
         else:
-            http.Request.connectionLost(self, reason)  # type: ignore[no-untyped-call]
+            http.Request.connectionLost(self, reason)
 
     def send_disconnect(self) -> None:
         """Tell the application that the caller is gone, or has its whole answer."""
@@ -359,7 +360,7 @@ TWISTED_VERSION = "26.10.0"
 
 
 def stream_requests() -> None:
-    """Make daphne use StreamedRequest. daphne looks the class up in its module for each connection.
+    """Make daphne use StreamedRequest and LimitedChannel. daphne looks both up for each connection.
 
     Raises ImproperlyConfigured for other versions, because what is overridden here is no interface of theirs.
     """
@@ -370,3 +371,4 @@ def stream_requests() -> None:
             "pip install -r requirements.txt"
         )
     http_protocol.WebRequest = StreamedRequest
+    http_protocol.HTTPFactory.protocol = LimitedChannel

@@ -1,0 +1,45 @@
+"""An agent of the process engine for the tests of a web process: it works as many seconds as its work says."""
+
+import sys
+from contextlib import contextmanager
+
+from lifecycle.engines.process import ProcessEngine
+from tests.servers import free_port
+
+AGENT = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Agent(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+
+    def do_POST(self):
+        work = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        time.sleep(float(work or 0))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"done")
+
+    def log_message(self, format, *args):
+        pass
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
+"""
+
+
+@contextmanager
+def agents_file(folder, *names):
+    """Provide the settings of a web process that may wake agents of these names (default: `works`)."""
+    (folder / "agent.py").write_text(AGENT)
+    path = folder / "agents.toml"
+    tables = []
+    for name in names or ["works"]:
+        port = free_port()
+        tables.append(f'[{name}]\ncommand = "{sys.executable} agent.py {port}"\nport = {port}\nstop-timeout = "1s"\n')
+    path.write_text("\n".join(tables))
+    yield {"DORMOUSE_AGENTS_FILE": str(path), "DORMOUSE_RUN_DIR": str(folder / "run")}
+    engine = ProcessEngine(path, folder / "run")
+    for one in engine.instances():
+        engine.stop(one.name, 0)
