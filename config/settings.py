@@ -13,7 +13,7 @@ from environs import FileAwareEnv
 
 import config
 from access import private_files
-from access.secret_files import UnsafeSecretFile, read_or_create_secret
+from access.secret_files import SecretFileError, read_or_create_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = FileAwareEnv(strip_whitespace=True)
@@ -45,7 +45,7 @@ def secret_key() -> str:
         )
     try:
         return read_or_create_secret(VAR_DIR / "secret-key", lambda: secrets.token_urlsafe(50))
-    except UnsafeSecretFile as error:
+    except SecretFileError as error:
         raise ImproperlyConfigured(str(error)) from None
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from access.private_files import make_private_folder
-from access.secret_files import UnsafeSecretFile, read_or_create_secret, read_secret
+from access.secret_files import SecretFileError, read_or_create_secret, read_secret
 from tests.servers import PROJECT, wait_for
 
 #: Starts a process agent whose database, run files and output are in a folder of its own.
@@ -70,7 +70,7 @@ def test_a_secret_that_was_open_is_refused_and_not_narrowed(folder):
     read_or_create_secret(folder / "secret-key", lambda: "secret")
     (folder / "secret-key").chmod(0o644)
     make_private_folder(folder)
-    with pytest.raises(UnsafeSecretFile, match="Others may know the secret"):
+    with pytest.raises(SecretFileError, match="Others may know the secret"):
         read_secret(folder / "secret-key")
 
 

@@ -1,6 +1,7 @@
 """Generated secrets are made once, and are refused if others can open them."""
 
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from access.secret_files import UnsafeSecretFile, read_or_create_secret, read_secret
+from access.secret_files import SecretFileError, read_or_create_secret, read_secret
 from tests.servers import PROJECT
 
 
@@ -61,7 +62,7 @@ def test_processes_that_start_at_once_read_one_secret(path):
 def test_a_file_that_others_can_open_is_refused_with_the_command_that_mends_it(path, mode):
     read_or_create_secret(path, lambda: "secret")
     path.chmod(mode)
-    with pytest.raises(UnsafeSecretFile, match=f"its mode is {mode:04o}.*chmod 600 {path}"):
+    with pytest.raises(SecretFileError, match=f"its mode is {mode:04o}.*chmod 600 {path}"):
         read_secret(path)
     path.chmod(0o600)
     assert read_secret(path) == "secret"
@@ -71,21 +72,21 @@ def test_a_file_that_others_can_open_is_refused_with_the_command_that_mends_it(p
 def test_a_file_of_another_user_is_refused_with_the_command_that_mends_it(path):
     read_or_create_secret(path, lambda: "secret")
     os.chown(path, 65534, -1)
-    with pytest.raises(UnsafeSecretFile, match=f"belongs to user 65534. Make it yours: chown 0 {path}"):
+    with pytest.raises(SecretFileError, match=f"belongs to user 65534. Make it yours: chown 0 {path}"):
         read_secret(path)
 
 
 def test_a_link_is_refused_and_not_followed(path):
     read_or_create_secret(path.with_name("elsewhere"), lambda: "secret")
     path.symlink_to(path.with_name("elsewhere"))
-    with pytest.raises(UnsafeSecretFile, match="not a regular file"):
+    with pytest.raises(SecretFileError, match="not a regular file"):
         read_or_create_secret(path, lambda: "another")
 
 
 def test_a_link_to_nowhere_is_refused_and_not_followed(path):
     path.parent.mkdir()
     path.symlink_to(path.with_name("nowhere"))
-    with pytest.raises(UnsafeSecretFile, match="not a regular file"):
+    with pytest.raises(SecretFileError, match="not a regular file"):
         read_or_create_secret(path, lambda: "another")
     assert not path.with_name("nowhere").exists()
 
@@ -93,5 +94,65 @@ def test_a_link_to_nowhere_is_refused_and_not_followed(path):
 def test_an_empty_file_is_refused(path):
     path.parent.mkdir()
     path.touch(mode=0o600)
-    with pytest.raises(UnsafeSecretFile, match="is empty"):
+    with pytest.raises(SecretFileError, match="is empty"):
         read_or_create_secret(path, lambda: "another")
+
+
+def test_a_fifo_is_refused_and_not_waited_for(path):
+    path.parent.mkdir()
+    os.mkfifo(path, mode=0o600)
+    with pytest.raises(SecretFileError, match="not a regular file"):
+        read_or_create_secret(path, lambda: "another")
+
+
+def test_a_file_that_is_exchanged_for_a_link_while_it_is_read_is_refused(path, monkeypatch):
+    read_or_create_secret(path, lambda: "secret")
+    other = path.with_name("elsewhere")
+    read_or_create_secret(other, lambda: "of another file")
+    open_file = os.open
+
+    def exchange_and_open(file, flags, *args, **kwargs):
+        path.unlink()
+        path.symlink_to(other)
+        return open_file(file, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", exchange_and_open)
+    with pytest.raises(SecretFileError, match="not a regular file"):
+        read_secret(path)
+
+
+def test_a_file_that_is_no_text_is_refused(path):
+    path.parent.mkdir()
+    path.touch(mode=0o600)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(SecretFileError, match=f"cannot be read .*rm {path}"):
+        read_secret(path)
+
+
+def test_a_file_that_its_owner_cannot_read_is_refused_with_the_command_that_mends_it(path):
+    read_or_create_secret(path, lambda: "secret")
+    path.chmod(0o200)
+    with pytest.raises(SecretFileError, match=f"its mode is 0200.*chmod 600 {path}"):
+        read_secret(path)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_file(path):
+    path.parent.touch()
+    with pytest.raises(SecretFileError, match=f"{path} cannot be created .*ls -ld {path.parent}"):
+        read_or_create_secret(path, lambda: "secret")
+
+
+def test_a_command_that_mends_can_be_pasted_into_a_shell_whatever_the_path(tmp_path):
+    path = tmp_path / "two words; and more" / "secret"
+    path.parent.mkdir()
+    path.touch(mode=0o600)
+    with pytest.raises(SecretFileError) as caught:
+        read_secret(path)
+    assert shlex.split(str(caught.value).partition("generated: ")[2]) == ["rm", str(path)]
+
+
+def test_a_new_secret_survives_a_power_failure(path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    read_or_create_secret(path, lambda: "secret")
+    assert synced == [path.stat().st_ino, path.parent.stat().st_ino]

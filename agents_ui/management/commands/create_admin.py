@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from access.secret_files import UnsafeSecretFile, read_or_create_secret, read_secret
+from access.secret_files import SecretFileError, read_or_create_secret, read_secret
 
 NAME = "admin"
 
@@ -36,8 +36,8 @@ class Command(BaseCommand):
         """Create the superuser if there is none, and say how to sign in."""
         try:
             self.stdout.write(self._create_or_remind(password_file))
-        except UnsafeSecretFile as error:
-            raise CommandError(f"{error} Or name another file: --password-file") from None
+        except SecretFileError as error:
+            raise CommandError(f"{error}\nOr name another file with --password-file.") from None
 
     def _create_or_remind(self, password_file: Path) -> str:
         if User.objects.filter(is_superuser=True).exists():
