@@ -1,34 +1,29 @@
-"""Local processes as instances. A TOML file names them, with one table for each.
+"""Local processes as instances. The agents file names them (agents_file.py).
 
-    [reviewer-default]
-    command = "python -m reviewer"
-    port = 9001
-    idle-timeout = "15m"
-
-The keys are those of the labels, without the prefix, and `command`. The child process inherits a locked file. As long
-as it is locked the instance runs: every process can see that, also after a restart, and no pid is guessed.
+The child process inherits a locked file. As long as that file is locked the instance runs: every process can see that,
+also after a restart, and no pid is guessed.
 """
 
 import os
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 from access import private_files
+from lifecycle.engines import agents_file as agents
 from lifecycle.engines import labels
+from lifecycle.engines.agents_file import AgentsFile
 from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.run_file import RunFile
-from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, Missing, StartRejected
+from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, StartRejected
 
 #: A shell script that writes its own `stat` into the locked file (its descriptor is $0), then becomes the command. The
 #: parent does not do this: if it were killed in between, it would leave a running child that no process can name.
@@ -39,8 +34,6 @@ POLL_SECONDS = 0.02
 KILL_SECONDS = 10
 #: How long an inspection waits for the exit code of a process that has just ended.
 REAP_SECONDS = 1
-#: The longest name, quoted, that fits into a file's name. A character beyond ASCII takes up to twelve.
-MAX_NAME = 200
 TAIL_BYTES = 64 * 1024
 #: Prefixes of Dormouse's own environment variables, which an agent does not get, because they hold secrets.
 OURS = ("DORMOUSE_", "DJANGO_", "DATABASE_URL")
@@ -52,7 +45,7 @@ class ProcessEngine(Engine):
     name = "process"
 
     def __init__(self, agents_file: Path | None, run_dir: Path) -> None:
-        self._agents_file = agents_file
+        self._agents_file = AgentsFile(agents_file)
         self._run_dir = run_dir
         #: By instance: the thread that waits for the process started last, and keeps its exit code.
         self._reapers: dict[str, threading.Thread] = {}
@@ -61,14 +54,14 @@ class ProcessEngine(Engine):
         """Return every table of the agents file."""
         with _usable(self._run_dir):
             return [
-                ListedInstance(name, id=name, phase=_phase(self._run_file(name)), labels=_listed_labels(table))
-                for name, table in self._agents().items()
+                ListedInstance(name, id=name, phase=_phase(self._run_file(name)), labels=agents.listed_labels(table))
+                for name, table in self._agents_file.tables().items()
             ]
 
     def inspect(self, name: str) -> Inspection:
         """Return what the agents file and the run file say."""
-        table = self._table(name)
-        read = self._read(name, table)
+        table = self._agents_file.table(name)
+        read = agents.read_table(name, table)
         with _usable(self._run_dir):
             run_file = self._run_file(name)
             phase = _phase(run_file)
@@ -83,15 +76,15 @@ class ProcessEngine(Engine):
                 labels=read,
                 addresses=(("127.0.0.1", port),) if port and running else (),
                 exit_code=None if running else run_file.exit_code(),
-                warnings=tuple(f"{key} is no key of an instance" for key in labels.unknown(_labels(table))),
+                warnings=tuple(f"{key} is no key of an instance" for key in labels.unknown(agents.label_texts(table))),
             )
 
     def start(self, name: str) -> Outcome:
         """Start the process. If it runs already this does nothing, as `docker start`."""
-        table = self._table(name)
-        command = _command(name, table)
+        table = self._agents_file.table(name)
+        command = agents.command_words(name, table)
         self._check_executable(command[0])
-        port = labels.read(name, _labels(table)).port
+        port = labels.read(name, agents.label_texts(table)).port
         with _usable(self._run_dir):
             run_file = self._run_file(name)
             with run_file.lock() as lock:
@@ -143,7 +136,7 @@ class ProcessEngine(Engine):
 
     def _check_executable(self, program: str) -> None:
         """Raise StartRejected if the program does not exist, with the exit code that a shell gives, as Docker does."""
-        path = self._folder / program  # used if it has a slash; else the program is searched in PATH
+        path = self._agents_file.folder / program  # used if it has a slash; else the program is searched in PATH
         if shutil.which(str(path) if "/" in program else program):
             return
         exists = "/" in program and path.exists()
@@ -155,7 +148,7 @@ class ProcessEngine(Engine):
         with run_file.output.open("wb") as output:
             return subprocess.Popen(
                 ["/bin/sh", "-c", LAUNCHER, str(lock.fileno()), *command],
-                cwd=self._folder,
+                cwd=self._agents_file.folder,
                 env={name: value for name, value in os.environ.items() if not name.startswith(OURS)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -164,44 +157,6 @@ class ProcessEngine(Engine):
                 start_new_session=True,
                 umask=-1 if private_files.original_umask is None else private_files.original_umask,
             )
-
-    @property
-    def _folder(self) -> Path:
-        """The folder of the agents file, to which a command's paths are relative."""
-        assert self._agents_file is not None, "there are no instances without a file"
-        return self._agents_file.resolve().parent
-
-    def _agents(self) -> dict[str, Any]:
-        if self._agents_file is None:
-            return {}
-        try:
-            agents = tomllib.loads(self._agents_file.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise self._unreadable(error) from error
-        outside = sorted(name for name, table in agents.items() if not isinstance(table, dict))
-        if outside:
-            raise self._unreadable(f"{', '.join(outside)} stands outside the table of an instance")
-        long = [name for name in agents if len(quote(name, safe="")) > MAX_NAME]
-        if long:
-            raise self._unreadable(f"the name {long[0][:40]}… is too long")
-        return agents
-
-    def _unreadable(self, why: object) -> EngineUnreachable:
-        return EngineUnreachable(f"the agents file {self._agents_file} cannot be read: {why}", was_asked=False)
-
-    def _table(self, name: str) -> dict[str, Any]:
-        agents = self._agents()
-        if name not in agents:
-            raise Missing(name)
-        table: dict[str, Any] = agents[name]
-        return table
-
-    def _read(self, name: str, table: Mapping[str, Any]) -> labels.Labels | LabelError:
-        try:
-            _command(name, table)
-            return labels.read(name, _labels(table))
-        except LabelError as error:
-            return error
 
     def _run_file(self, name: str) -> RunFile:
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -237,25 +192,3 @@ def _check_port(port: int | None) -> None:
         except OSError as error:
             why = f"its port {port} is taken by another program ({error.strerror}); stop that, or set another port"
             raise StartRejected(why, Cause.PORT_CONFLICT) from error
-
-
-def _listed_labels(table: Mapping[str, Any]) -> dict[str, str]:
-    """Return the labels and the command: if one of them changes, the reconciler inspects the instance again."""
-    return _labels(table) | {"command": str(table.get("command", ""))}
-
-
-def _labels(table: Mapping[str, Any]) -> dict[str, str]:
-    """Return the keys of a table as labels. A value may be a number."""
-    return {f"{labels.PREFIX}{key}": str(value) for key, value in table.items() if key != "command"}
-
-
-def _command(name: str, table: Mapping[str, Any]) -> list[str]:
-    """Return the command's words. Raises LabelError if they cannot be read."""
-    command = table.get("command", "")
-    try:
-        words = shlex.split(command) if isinstance(command, str) else list(map(str, command))
-    except (TypeError, ValueError) as error:
-        raise LabelError(name, "command", str(command), f"cannot be read: {error}") from None
-    if not words:
-        raise LabelError(name, "command", str(command), "is empty")
-    return words
