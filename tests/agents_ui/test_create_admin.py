@@ -16,21 +16,21 @@ def file(tmp_path: Path) -> Path:
 
 
 def create_admin(file: Path) -> str:
-    said = StringIO()
-    call_command("create_admin", password_file=file, stdout=said)
-    return said.getvalue()
+    output = StringIO()
+    call_command("create_admin", password_file=file, stdout=output)
+    return output.getvalue()
 
 
-def test_the_first_start_says_the_password_and_keeps_it_for_its_owner_alone(file: Path):
-    said = create_admin(file)
+def test_the_first_start_shows_the_password_and_keeps_it_in_a_private_file(file: Path):
+    shown = create_admin(file)
     password = file.read_text().strip()
-    assert said == f"Sign in as admin with the password in {file}: {password}\n"
+    assert shown == f"Sign in as admin with the password in {file}: {password}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert authenticate(username="admin", password=password).is_superuser
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_later_start_says_where_it_is_and_changes_nothing(file: Path):
+def test_a_later_start_names_the_file_and_changes_nothing(file: Path):
     create_admin(file)
     before = User.objects.get().password
     assert create_admin(file) == f"Sign in as admin with the password in {file}\n"
@@ -46,13 +46,13 @@ def test_a_password_that_was_changed_is_left_alone(file: Path):
     assert authenticate(username="admin", password="chosen by a person")
 
 
-def test_another_superuser_is_enough(file: Path):
+def test_no_admin_is_created_if_there_is_another_superuser(file: Path):
     User.objects.create_superuser("root", password="x")
     assert "changepassword" in create_admin(file)
     assert not file.exists()
 
 
-def test_a_start_that_was_interrupted_is_taken_up_again(file: Path):
+def test_a_start_after_an_interrupted_start_uses_the_same_password(file: Path):
     create_admin(file)
     password = file.read_text().strip()
     User.objects.all().delete()
@@ -79,7 +79,7 @@ def test_a_link_is_refused(file: Path):
         create_admin(file)
 
 
-def test_a_user_of_that_name_is_not_taken_over(file: Path):
+def test_a_user_named_admin_does_not_become_superuser(file: Path):
     User.objects.create_user("admin", password="x")
     with pytest.raises(CommandError, match="no superuser"):
         create_admin(file)

@@ -1,4 +1,4 @@
-"""`rig`: every engine in turn. `process_rig` and `docker_rig`: one alone."""
+"""The fixture `rig` gives each engine in turn; `fake_rig`, `process_rig` and `docker_rig` give one engine."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One rig an engine: makes instances that run the same programs, whatever runs them."""
+"""Rigs, one for each engine. Each rig makes instances of its engine, and all rigs can run the same programs."""
 
 import os
 import shlex
@@ -17,26 +17,29 @@ from tests.docker.support.containers import Containers
 from tests.lifecycle.fake_engine import FakeEngine, Program
 from tests.servers import free_port
 
-#: Each of its runs writes another line.
+#: A script that fails. Each run writes a line of its own.
 FAILS = "echo this is run $(cat /proc/sys/kernel/random/uuid); exit 3"
 
 
 class Rig(ABC):
-    """`add` makes an instance, asleep; `keys` are labels without their prefix."""
+    """Makes instances of one engine."""
 
     engine: Engine
 
     @abstractmethod
     def add(self, program: Program = Program.SERVES, **keys: str) -> str:
-        """Its name. A program that serves listens on its port."""
+        """Make an instance that is asleep, and return its name.
+
+        `keys` are labels without their prefix. Program.SERVES listens on the instance's port.
+        """
 
     @abstractmethod
     def add_stranger(self) -> str:
-        """One that did not opt in."""
+        """Make an instance that did not opt in, and return its name."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends what still runs."""
+        """End the instances that still run."""
 
 
 def unique() -> str:
@@ -75,7 +78,7 @@ class ProcessRig(Rig):
         return self.add_command(self._command(program, keys["port"]), **keys)
 
     def add_command(self, command: str, **keys: str) -> str:
-        """`command` is written into the file as it is: TOML."""
+        """Add an instance to the agents file, and return its name. `command` is TOML, and is written unchanged."""
         name = unique()
         lines = [f"[{name}]", f"command = {command}", *(f'{key.replace("_", "-")} = "{keys[key]}"' for key in keys)]
         with self.agents_file.open("a") as file:
@@ -124,5 +127,5 @@ class DockerRig(Rig):
 
 
 def shell(script: str) -> str:
-    """`script` as a `command` of the agents file."""
+    """Return a shell script as a `command` of the agents file, in TOML."""
     return f"'''sh -c {shlex.quote(script)}'''"

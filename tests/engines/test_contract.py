@@ -1,4 +1,4 @@
-"""What holds of every engine."""
+"""The contract that every engine keeps."""
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ def test_instances_are_those_that_opted_in(rig):
     assert stranger not in listed
 
 
-def test_a_list_shows_what_runs_and_the_labels(rig):
+def test_a_list_shows_which_instances_run_and_their_labels(rig):
     name = rig.add(idle_timeout="7m")
     rig.engine.start(name)
     listed = {one.name: one for one in rig.engine.instances()}[name]
@@ -34,17 +34,17 @@ def test_an_unknown_instance_is_missing(rig):
         rig.engine.inspect("nobody-knows-it")
 
 
-def test_one_that_did_not_opt_in_is_missing(rig):
+def test_an_instance_that_did_not_opt_in_is_missing(rig):
     with pytest.raises(Missing):
         rig.engine.inspect(rig.add_stranger())
 
 
-def test_what_never_ran_has_no_incarnation(rig):
+def test_an_instance_that_never_ran_has_no_incarnation(rig):
     seen = rig.engine.inspect(rig.add())
     assert (seen.running, seen.incarnation, seen.address) == (False, "", None)
 
 
-def test_a_start_makes_it_run(rig):
+def test_a_started_instance_runs(rig):
     name = rig.add()
     rig.engine.start(name)
     assert rig.engine.inspect(name).running
@@ -68,7 +68,7 @@ def test_a_stop_keeps_the_incarnation(rig):
     assert rig.engine.inspect(name).incarnation == before
 
 
-def test_a_start_of_what_runs_changes_nothing(rig):
+def test_a_start_of_a_running_instance_changes_nothing(rig):
     name = rig.add()
     rig.engine.start(name)
     before = rig.engine.inspect(name)
@@ -76,7 +76,7 @@ def test_a_start_of_what_runs_changes_nothing(rig):
     assert rig.engine.inspect(name) == before
 
 
-def test_a_stop_returns_when_it_does_not_run(rig):
+def test_a_stop_returns_after_the_instance_has_ended(rig):
     name = rig.add()
     rig.engine.start(name)
     rig.engine.stop(name, 5)
@@ -117,7 +117,7 @@ def test_a_second_stop_does_no_harm(rig):
     assert not rig.engine.inspect(name).running
 
 
-def test_a_stop_of_what_never_ran_does_no_harm(rig):
+def test_a_stop_of_an_instance_that_never_ran_does_no_harm(rig):
     rig.engine.stop(rig.add(), 5)
 
 
@@ -128,7 +128,7 @@ def test_an_exit_code_is_kept(rig):
     assert rig.engine.inspect(name).exit_code == 3
 
 
-def test_what_runs_has_no_exit_code(rig):
+def test_a_running_instance_has_no_exit_code(rig):
     name = rig.add()
     rig.engine.start(name)
     assert rig.engine.inspect(name).exit_code is None
@@ -149,7 +149,7 @@ def test_a_rejected_start_makes_no_incarnation(rig):
     assert rig.engine.inspect(name).incarnation == before
 
 
-def test_output_is_of_the_latest_run_alone(rig):
+def test_output_has_only_the_latest_run(rig):
     name = rig.add(Program.FAILS)
     outputs = []
     for _ in range(2):
@@ -161,18 +161,18 @@ def test_output_is_of_the_latest_run_alone(rig):
     assert outputs[0] != outputs[1]
 
 
-def test_no_lines_of_output_are_none(rig):
+def test_zero_lines_of_output_are_an_empty_text(rig):
     name = rig.add(Program.FAILS)
     rig.engine.start(name)
     assert ended(rig, name)
     assert rig.engine.output(name, 0) == ""
 
 
-def test_what_never_ran_has_no_output(rig):
+def test_an_instance_that_never_ran_has_no_output(rig):
     assert rig.engine.output(rig.add(), 20) == ""
 
 
-def test_a_bad_label_is_told_with_the_sighting(rig):
+def test_a_bad_label_is_part_of_the_inspection(rig):
     seen = rig.engine.inspect(rig.add(idle_timeout="soon"))
     assert isinstance(seen.labels, LabelError)
     assert (seen.labels.label, seen.labels.value) == ("dormouse.idle-timeout", "soon")
@@ -186,7 +186,7 @@ def test_a_bad_label_stops_no_other_instance(rig):
     assert rig.engine.inspect(name).running
 
 
-def test_an_address_is_reached(rig, request):
+def test_an_address_can_be_reached(rig, request):
     name = rig.add()
     rig.engine.start(name)
     address = rig.engine.inspect(name).address

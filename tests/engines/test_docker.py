@@ -1,4 +1,4 @@
-"""What is peculiar to Docker."""
+"""Behaviour that only the Docker engine has."""
 
 import gc
 import socket
@@ -59,7 +59,7 @@ def test_a_list_and_an_inspection_agree_on_a_paused_container(engine, containers
     assert [one.running for one in engine.instances() if one.name == name] == [False]
 
 
-def test_a_container_of_rm_is_in_error(engine, containers):
+def test_a_container_that_was_run_with_rm_is_in_error(engine, containers):
     seen = engine.inspect(containers.create(host_config={"auto_remove": True}))
     assert isinstance(seen.labels, LabelError)
     assert "--rm" in seen.labels.reason
@@ -92,14 +92,14 @@ def test_only_the_word_true_opts_in(engine, containers, value):
     assert name not in [one.name for one in engine.instances()]
 
 
-def test_a_prefix_of_an_id_names_nothing(engine, containers):
+def test_a_prefix_of_an_id_is_not_a_name(engine, containers):
     id = containers.api.inspect_container(containers.create())["Id"]
     with pytest.raises(Missing):
         engine.inspect(id[:12])
 
 
 @pytest.mark.parametrize("name", ["..", "a/json", "a?b", "", "ä"])
-def test_what_can_be_no_name_is_missing(engine, name):
+def test_a_name_that_docker_does_not_allow_is_missing(engine, name):
     with pytest.raises(Missing):
         engine.inspect(name)
 
@@ -122,20 +122,20 @@ def test_the_one_exposed_port_is_the_port(engine, containers):
     assert (seen.settings().port, seen.address) == (8080, ("127.0.0.1", int(bound)))
 
 
-def test_one_on_the_hosts_network_is_reached_on_loopback(engine, containers):
+def test_a_container_on_the_hosts_network_is_reached_on_loopback(engine, containers):
     name = containers.create(host_config={"network_mode": "host", "port_bindings": {}}, command=["sleep", "60"])
     engine.start(name)
     assert engine.inspect(name).address == ("127.0.0.1", 8080)
 
 
-def test_one_that_publishes_nothing_is_reached_on_its_own_address(engine, containers):
+def test_a_container_that_publishes_no_port_is_reached_on_its_own_address(engine, containers):
     name = containers.create(port="9999")
     engine.start(name)
     own = containers.api.inspect_container(name)["NetworkSettings"]["IPAddress"]
     assert engine.inspect(name).address == (own, 9999)
 
 
-def test_health_is_what_its_healthcheck_says(engine, containers):
+def test_health_is_the_result_of_the_healthcheck(engine, containers):
     second = 10**9
     check = {"test": ["CMD", "cat", "/agent"], "interval": second}
     name = containers.create(healthcheck=check, ready="health")
@@ -150,7 +150,7 @@ def test_a_healthcheck_slower_than_the_start_timeout_is_in_error(engine, contain
     assert seen.labels.reason == "must exceed the interval of the HEALTHCHECK, 30s"
 
 
-def test_a_stop_kills_what_ignores_it_after_the_grace(engine, containers):
+def test_a_container_that_ignores_the_stop_is_killed_after_the_grace(engine, containers):
     name = containers.create(command=["sh", "-c", "trap '' TERM; while sleep 1; do :; done"])
     engine.start(name)
     engine.stop(name, 1)
@@ -158,7 +158,7 @@ def test_a_stop_kills_what_ignores_it_after_the_grace(engine, containers):
 
 
 def test_output_of_a_running_container_is_whole_without_a_mark(engine, containers):
-    """Output of the first instant is older than StartedAt."""
+    """The first output of a run is older than StartedAt."""
     name = containers.create(command=["sh", "-c", f"({FAILS}); sleep 60"])
     engine.start(name)
     first = wait_for(lambda: engine.output(name, 20))
@@ -169,7 +169,7 @@ def test_output_of_a_running_container_is_whole_without_a_mark(engine, container
     assert first != second
 
 
-def test_output_that_is_no_text_is_shown_all_the_same(engine, containers):
+def test_output_that_is_not_utf8_is_shown_with_replacements(engine, containers):
     name = containers.create(command=["sh", "-c", "printf 'a\\377b'"])
     engine.start(name)
     assert wait_for(lambda: engine.output(name, 20)) == "a\N{REPLACEMENT CHARACTER}b"
@@ -188,7 +188,7 @@ def test_a_list_is_one_request_however_many_containers_there_are(engine, contain
 
 @pytest.fixture
 def elsewhere(docker_api, tmp_path):
-    """The rig of an engine whose socket is not there (yet)."""
+    """Return the rig of an engine whose socket does not exist yet."""
     rig = DockerRig(docker_api, f"unix://{tmp_path}/docker.sock")
     yield rig
     rig.close()
@@ -199,14 +199,14 @@ pytest_ignores_that = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisabl
 
 
 @pytest_ignores_that
-def test_a_socket_that_is_not_there_was_not_asked(elsewhere):
+def test_a_call_without_a_socket_never_reached_the_engine(elsewhere):
     with pytest.raises(EngineUnreachable, match="cannot be reached") as raised:
         elsewhere.engine.instances()
     assert not raised.value.was_asked
 
 
 @pytest_ignores_that
-def test_an_engine_that_comes_up_later_is_asked(elsewhere, tmp_path):
+def test_an_engine_that_starts_later_answers(elsewhere, tmp_path):
     with pytest.raises(EngineUnreachable):
         elsewhere.engine.instances()
     (tmp_path / "docker.sock").symlink_to(HOST.removeprefix("unix://"))

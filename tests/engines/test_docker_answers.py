@@ -1,4 +1,4 @@
-"""What the Docker engine's module makes of answers that have another shape than the engine's API says."""
+"""Answers of the Docker Engine that have another shape than its API says."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Labels: how they are read, and what is said of those that cannot be."""
+"""How labels are read, and the errors for labels that cannot be read."""
 
 from datetime import timedelta
 
@@ -51,17 +51,17 @@ def test_a_duration_is_read_as_go_writes_it(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "5", "soon", "5 m", "5x", "1h-5m", "5m5", "m", "١s", "1e3s", "5M"])
-def test_what_is_no_duration_is_said_to_be_none(text):
+def test_a_text_that_is_no_duration_is_refused(text):
     with pytest.raises(ValueError, match="is no duration: write it as 500ms, 30s, 15m, 1h30m or 2d"):
         labels.parse_duration(text)
 
 
-def test_a_negative_duration_is_said_to_be_negative():
+def test_a_negative_duration_is_refused():
     with pytest.raises(ValueError, match="is negative"):
         labels.parse_duration("-5m")
 
 
-def test_a_duration_beyond_reason_is_refused():
+def test_a_duration_of_more_than_a_hundred_years_is_refused():
     with pytest.raises(ValueError, match="longer than a hundred years"):
         labels.parse_duration("9" * 300 + "d")
 
@@ -71,7 +71,7 @@ def test_a_timeout_of_zero_is_none(key):
     assert getattr(read(port="80", **{key: "0"}), key) is None
 
 
-def test_a_stop_may_have_no_grace():
+def test_a_stop_timeout_may_be_zero():
     assert read(stop_timeout="0").stop_timeout == timedelta(0)
 
 
@@ -105,7 +105,7 @@ def test_the_one_exposed_port_is_the_port():
     assert read(exposed=(8080,)).port == 8080
 
 
-def test_a_named_port_goes_before_the_exposed():
+def test_the_port_label_takes_precedence_over_exposed_ports():
     assert read(exposed=(8080, 9090), port="9090").port == 9090
 
 
@@ -121,12 +121,12 @@ SECOND = timedelta(seconds=1)
     ("exposed", "health_interval", "ready"),
     [((80,), None, "http"), ((80,), SECOND, "http"), ((), SECOND, "health"), ((), None, "running")],
 )
-def test_ready_means_what_the_container_offers(exposed, health_interval, ready):
+def test_the_default_of_ready_depends_on_the_container(exposed, health_interval, ready):
     assert read(exposed, health_interval).ready == ready
 
 
 @pytest.mark.parametrize("ready", ["http", "tcp"])
-def test_a_probe_of_a_port_needs_one(ready):
+def test_a_probe_of_a_port_needs_a_port(ready):
     with pytest.raises(LabelError, match=r"needs a port: set dormouse\.port"):
         read(ready=ready)
 
@@ -146,5 +146,5 @@ def test_misspelt_labels_are_found():
     assert labels.unknown(keys) == ["dormouse.idel-timeout"]
 
 
-def test_an_idle_timeout_that_cannot_be_read_is_never():
+def test_an_idle_timeout_that_cannot_be_read_never_ends():
     assert labels.idle_timeout({"dormouse.idle-timeout": "soon"}) is None

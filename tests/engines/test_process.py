@@ -1,4 +1,4 @@
-"""What is peculiar to local processes."""
+"""Behaviour that only the process engine has."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def engine(process_rig):
 
 
 def pids(rig, name):
-    """Return the pids of the instance's group that live."""
+    """Return the pids of the living processes in the instance's group."""
     leader = wait_for(lambda: (rig.run_dir / f"{name}.lock").read_text().splitlines()[1:])[0].split()[0]
     found = subprocess.run(["pgrep", "-g", leader], capture_output=True, text=True)
     return [pid for pid in found.stdout.split() if processes.start_ticks(int(pid))]
@@ -38,7 +38,7 @@ def output(engine, name):
     return wait_for(lambda: engine.output(name, 100), what=f"the output of {name}")
 
 
-def test_it_runs_on_when_its_parent_is_killed_and_others_see_that(rig, engine):
+def test_an_instance_survives_its_parent_and_other_processes_see_it(rig, engine):
     name = rig.add_command(SLEEPS)
     script = (
         "import os, sys; from pathlib import Path; from lifecycle.engines.process import ProcessEngine;"
@@ -66,7 +66,7 @@ def test_a_stop_ends_the_whole_group(rig, engine):
     assert pids(rig, name) == []
 
 
-def test_a_group_whose_leader_is_gone_still_runs_and_is_ended(rig, engine):
+def test_a_group_whose_leader_has_ended_still_runs_and_can_be_stopped(rig, engine):
     name = rig.add_command(shell("sleep 3600 & exit 0"))
     engine.start(name)
     wait_for(lambda: len(pids(rig, name)) == 1)
@@ -75,7 +75,7 @@ def test_a_group_whose_leader_is_gone_still_runs_and_is_ended(rig, engine):
     assert not engine.inspect(name).running
 
 
-def test_one_that_ignores_the_signal_is_killed_after_the_grace(rig, engine):
+def test_a_process_that_ignores_the_signal_is_killed_after_the_grace(rig, engine):
     name = rig.add_command(shell("trap '' TERM; echo ready; while sleep 1; do :; done"))
     engine.start(name)
     output(engine, name)
@@ -83,7 +83,7 @@ def test_one_that_ignores_the_signal_is_killed_after_the_grace(rig, engine):
     assert engine.inspect(name).exit_code == 137
 
 
-def test_it_is_not_in_our_session(rig, engine):
+def test_an_instance_has_a_session_of_its_own(rig, engine):
     name = rig.add_command(SLEEPS)
     engine.start(name)
     (pid,) = wait_for(lambda: pids(rig, name))
@@ -98,7 +98,7 @@ def test_our_secrets_are_not_in_its_environment(rig, engine, monkeypatch, secret
     assert f"{secret}=" not in wait_for(lambda: "end" in engine.output(name, 1000) and engine.output(name, 1000))
 
 
-def test_the_rest_of_our_environment_is(rig, engine, monkeypatch):
+def test_the_rest_of_our_environment_is_in_its_environment(rig, engine, monkeypatch):
     monkeypatch.setenv("MODEL", "small")
     name = rig.add_command(shell('echo "$MODEL"'))
     engine.start(name)
@@ -113,13 +113,13 @@ def test_a_command_is_a_list_or_a_string_as_a_shell_reads_it(rig, engine, comman
 
 
 @pytest.mark.parametrize("command", ["[]", '""', '"echo \'"', "3"])
-def test_a_command_that_is_none_is_in_error(rig, engine, command):
+def test_a_text_that_is_no_command_is_in_error(rig, engine, command):
     seen = engine.inspect(rig.add_command(command))
     assert isinstance(seen.labels, LabelError)
     assert seen.labels.label == "command"
 
 
-def test_a_relative_program_is_looked_for_beside_the_file(rig, engine):
+def test_a_relative_program_is_searched_in_the_folder_of_the_agents_file(rig, engine):
     script = rig.agents_file.parent / "agent.sh"
     script.write_text("#!/bin/sh\necho here\n")
     script.chmod(0o755)
@@ -128,7 +128,7 @@ def test_a_relative_program_is_looked_for_beside_the_file(rig, engine):
     assert output(engine, name) == "here\n"
 
 
-def test_output_has_at_most_so_many_lines(rig, engine):
+def test_output_has_at_most_the_lines_asked_for(rig, engine):
     name = rig.add_command(shell("seq 50"))
     engine.start(name)
     assert wait_for(lambda: "50" in engine.output(name, 3) and engine.output(name, 3)) == "48\n49\n50\n"
@@ -140,7 +140,7 @@ def test_a_number_is_a_label_too(rig, engine):
     assert (labels.port, labels.log_tail) == (9001, 5)
 
 
-def test_a_name_may_be_anything(rig, engine):
+def test_a_name_may_have_any_characters(rig, engine):
     rig.agents_file.write_text(f'["../a b/ü"]\ncommand = {SLEEPS}\n')
     rig.names.append("../a b/ü")
     engine.start("../a b/ü")
@@ -164,7 +164,7 @@ def test_without_a_file_there_are_no_instances(tmp_path):
     ],
     ids=["garbage", "stray", "bytes"],
 )
-def test_a_file_that_cannot_be_read_is_an_engine_that_cannot_be_reached(rig, engine, content, why):
+def test_an_agents_file_that_cannot_be_read_is_an_unreachable_engine(rig, engine, content, why):
     rig.agents_file.write_bytes(content)
     with pytest.raises(EngineUnreachable) as raised:
         engine.instances()
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_an_engine_that_cannot_be_reached(rig, eng
     assert not raised.value.was_asked
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_an_agents_file_that_does_not_exist_is_named(tmp_path):
     engine = ProcessEngine(tmp_path / "no.toml", tmp_path)
     with pytest.raises(EngineUnreachable, match=r"no\.toml.*No such file"):
         engine.inspect("anyone")
@@ -186,14 +186,14 @@ def test_a_process_that_cannot_be_made_is_rejected(rig, engine):
         engine.start(name)
 
 
-def test_a_mended_command_is_listed_as_another(rig, engine):
+def test_a_changed_command_changes_the_listed_labels(rig, engine):
     name = rig.add_command('""')
     before = next(one.labels for one in engine.instances() if one.name == name)
     rig.agents_file.write_text(rig.agents_file.read_text().replace('command = ""', f"command = {SLEEPS}"))
     assert next(one.labels for one in engine.instances() if one.name == name) != before
 
 
-def test_a_name_that_no_file_can_have_is_told(rig, engine):
+def test_a_name_that_is_too_long_for_a_file_is_refused(rig, engine):
     rig.agents_file.write_text(f'["{"審" * 40}"]\ncommand = "sleep 1"\n')
     with pytest.raises(EngineUnreachable, match="is too long"):
         engine.instances()
@@ -212,7 +212,7 @@ def test_a_port_that_another_program_holds_is_a_conflict_and_nothing_is_started(
 
 
 @pytest.mark.parametrize("call", ["instances", "inspect", "start"])
-def test_a_run_directory_that_cannot_be_used_is_said(rig, engine, call, tmp_path):
+def test_a_run_directory_that_cannot_be_used_is_an_unreachable_engine(rig, engine, call, tmp_path):
     name = rig.add_command(SLEEPS)
     blocked = ProcessEngine(rig.agents_file, tmp_path / "a file" / "run")
     (tmp_path / "a file").touch()
