@@ -19,6 +19,7 @@ from docker.errors import DockerException
 
 from lifecycle.engines import docker_inspection, labels
 from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome
+from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker_answers import EXIT_CODES, OTHER_VERSION, Answer, error_of, explain_exit, unwrapped
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
 
@@ -124,12 +125,12 @@ class DockerEngine(Engine):
         return url.hostname if url.scheme in ("tcp", "http", "https", "ssh") else None
 
     def _call(self, call: str, name: str, do: Callable[[Any], T], seconds: int = ASK_SECONDS) -> T:
-        """Return what `do` makes of a client whose requests take at most `seconds`. Raises EngineError.
+        """Return what `do` makes of a client whose requests take at most `seconds` as a whole. Raises EngineError.
 
         If the engine was replaced by one with another API version, agree on a version again, and call once more.
         """
         for is_last in (False, True):
-            with _errors(call, name):
+            with _errors(call, name), answers_within(seconds):
                 api = self._client(seconds)
                 try:
                     return do(api)
@@ -158,12 +159,10 @@ class DockerEngine(Engine):
 
 def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outcome:
     """Make a call that changes something. The SDK's own methods hide the difference between 204 and 304."""
-    response = api.post(
-        f"{api.base_url}/v{api.api_version}/containers/{path}",
-        params=parameters,
-        timeout=api.timeout + more_seconds,
-        allow_redirects=False,
-    )
+    seconds = api.timeout + more_seconds
+    url = f"{api.base_url}/v{api.api_version}/containers/{path}"
+    with answers_within(seconds):
+        response = api.post(url, params=parameters, timeout=seconds, allow_redirects=False)
     if response.status_code == requests.codes.not_modified:
         return Outcome.ALREADY_SO
     if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:

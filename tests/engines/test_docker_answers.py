@@ -1,6 +1,8 @@
 """Answers of the Docker Engine that have another shape than its API says."""
 
+import contextlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -70,3 +72,57 @@ def test_a_container_without_a_name_is_ignored_and_the_others_are_listed(answer,
     assert [one.name for one in engine.instances()] == [NAME]
     assert [one.name for one in engine.instances()] == [NAME]
     assert caplog.text.count("has no name") == 1
+
+
+@pytest.fixture
+def trickle():
+    """Return a function that starts an engine which sends these bytes, and then one byte every 0.1 s."""
+    ended, sockets = threading.Event(), []
+
+    def answer(connection, begin, byte):
+        with contextlib.suppress(OSError):
+            asked = connection.recv(65536)
+            body = json.dumps(VERSION).encode()
+            if b"/version" in asked:
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+                )
+                return
+            connection.sendall(begin)
+            while not ended.wait(0.1):
+                connection.sendall(byte)
+
+    def serve(listener, begin, byte):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                sockets.append(connection)
+                threading.Thread(target=lambda c=connection: (answer(c, begin, byte), c.close()), daemon=True).start()
+
+    def start(begin, byte):
+        sockets.append(socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=serve, args=(sockets[-1], begin, byte), daemon=True).start()
+        return DockerEngine({"DOCKER_HOST": f"tcp://127.0.0.1:{sockets[-1].getsockname()[1]}"})
+
+    yield start
+    ended.set()
+    for one in sockets:
+        one.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("begin", "byte"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n[", b" "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
+    ],
+    ids=["headers", "body", "chunks"],
+)
+def test_an_answer_that_trickles_ends_at_the_deadline_of_the_whole(trickle, begin, byte):
+    engine = trickle(begin, byte)
+    with pytest.raises(EngineUnreachable, match="does not answer in time"):
+        engine.inspect(NAME)
+    for client in engine._clients.values():
+        client.close()
