@@ -32,11 +32,16 @@ class DatabaseErrorMiddleware(MiddlewareMixin):
     """Django middleware that answers 503 if a view fails because the database does."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Return a problem below `/api/`, else a page. Errors of the data are errors of ours, and are not answered."""
-        if not isinstance(error, DatabaseError) or isinstance(error, DataError | IntegrityError):
-            return None
-        logger.error("%s was not answered, because the database cannot be used: %s", request.path, error)
-        if request.path.startswith("/api/"):
-            return ProblemResponse(503, "The database cannot be used at the moment.")
-        # Without the request, because to know its user would ask the database again.
-        return HttpResponse(render_to_string("503.html"), status=503)
+        """Return the answer, or None for another error."""
+        return answer_to(request, error)
+
+
+def answer_to(request: HttpRequest, error: Exception) -> HttpResponse | None:
+    """Return a problem below `/api/`, else a page. Errors of the data are errors of ours, and are not answered."""
+    if not isinstance(error, DatabaseError) or isinstance(error, DataError | IntegrityError):
+        return None
+    logger.error("%s was not answered, because the database cannot be used: %s", request.path, error)
+    if request.path.startswith("/api/"):
+        return ProblemResponse(503, "The database cannot be used at the moment.")
+    # Without the request, because to know its user would ask the database again.
+    return HttpResponse(render_to_string("503.html"), status=503)

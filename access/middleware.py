@@ -8,9 +8,12 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
+from access.database import answer_to
+from access.problems import ProblemResponse
 from access.tokens import TokenUser
 from access.users import Credentials, access_of, find_user
 
@@ -21,12 +24,15 @@ class TokenMiddleware(MiddlewareMixin):
     A request with a valid token needs no CSRF token, because a browser never sends a token by itself.
     """
 
-    def process_request(self, request: HttpRequest) -> None:
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
         """Replace the session's user with the user of the token, if there is one."""
         credentials = Credentials.of_request(request)
         if credentials.token is None:
-            return
-        user = find_user(credentials)
+            return None
+        try:
+            user = find_user(credentials)
+        except DatabaseError as error:
+            return answer_to(request, error)
         request.user = user
 
         async def auser() -> Any:
@@ -34,6 +40,7 @@ class TokenMiddleware(MiddlewareMixin):
 
         request.auser = auser
         request._dont_enforce_csrf_checks = isinstance(user, TokenUser)  # type: ignore[attr-defined]
+        return None
 
 
 class AsgiAccess:
@@ -52,7 +59,7 @@ class AsgiAccess:
             request = ASGIRequest(scope, BytesIO())
             request.get_host()
         except (DisallowedHost, UnicodeDecodeError):
-            await send_response(HttpResponse("Bad Request\n", status=400, content_type="text/plain"), send)
+            await send_response(ProblemResponse(400, "Dormouse is not reached by this host or path."), send)
             return
         if settings.SECURE_SSL_REDIRECT and not request.is_secure():
             location = request.build_absolute_uri().replace("http:", "https:", 1)

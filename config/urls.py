@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="agents")),
     path("agents/", include("agents_ui.urls")),
+    path("api/", include("events.urls")),
     path("api/", include("lifecycle.api.urls")),
     path("admin/", admin.site.urls),
     path("accounts/login/", LoginView.as_view(), name="login"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import TransactionTestCase
 
+from access import tokens
 from events import triggers
 from tests.servers import Server, database_url
 
@@ -64,3 +65,16 @@ def serve(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Serv
     yield start
     for server in started:
         server.stop()
+
+
+class AtOnce:
+    """Writes the last use at once, in the test's own transaction."""
+
+    def submit(self, write, *arguments):
+        write(*arguments)
+
+
+@pytest.fixture
+def uses_are_written_at_once(monkeypatch):
+    monkeypatch.setattr(tokens, "_writer", AtOnce())
+    monkeypatch.setattr("access.tokens.connection.close", lambda: None)
