@@ -1,40 +1,45 @@
 """Local processes as instances. The agents file names them (agents_file.py).
 
-The child process inherits a locked file. As long as that file is locked the instance runs: every process can see that,
-also after a restart, and no pid is guessed.
+Each process has a keeper (keeper.py), which holds a locked file. As long as that file is locked the instance runs:
+every process can see that, also after a restart, and no pid is guessed.
 """
 
+import errno
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
 from access import private_files
 from lifecycle.engines import agents_file as agents
-from lifecycle.engines import labels
+from lifecycle.engines import keeper, labels
 from lifecycle.engines.agents_file import AgentsFile
 from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.run_file import RunFile
 from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, StartRejected
 
-#: A shell script that writes its own `stat` into the locked file (its descriptor is $0), then becomes the command. The
-#: parent does not do this: if it were killed in between, it would leave a running child that no process can name.
-LAUNCHER = 'read -r stat 2> /dev/null < /proc/$$/stat || stat=$$; echo "$stat" >> "/dev/fd/$0"; exec "$@"'
-
 POLL_SECONDS = 0.02
 #: How long a killed process may take to end.
 KILL_SECONDS = 10
-#: How long an inspection waits for the exit code of a process that has just ended.
-REAP_SECONDS = 1
 TAIL_BYTES = 64 * 1024
+#: What a person can do about an error of the run directory.
+REMEDIES = {
+    errno.ENOSPC: "free space on its disk",
+    errno.EDQUOT: "free space on its disk",
+    errno.EACCES: "correct its owner and mode",
+    errno.EPERM: "correct its owner and mode",
+    errno.EROFS: "mount its disk for writing",
+    errno.ELOOP: "remove the link, which is not followed",
+}
 #: Prefixes of Dormouse's own environment variables, which an agent does not get, because they hold secrets.
 OURS = ("DORMOUSE_", "DJANGO_", "DATABASE_URL")
 
@@ -47,8 +52,6 @@ class ProcessEngine(Engine):
     def __init__(self, agents_file: Path | None, run_dir: Path) -> None:
         self._agents_file = AgentsFile(agents_file)
         self._run_dir = run_dir
-        #: By instance: the thread that waits for the process started last, and keeps its exit code.
-        self._reapers: dict[str, threading.Thread] = {}
 
     def instances(self) -> list[ListedInstance]:
         """Return every table of the agents file."""
@@ -66,8 +69,6 @@ class ProcessEngine(Engine):
             run_file = self._run_file(name)
             phase = _phase(run_file)
             running = phase is Phase.RUNNING
-            if not running and name in self._reapers:
-                self._reapers[name].join(REAP_SECONDS)
             port = None if isinstance(read, LabelError) else read.port
             return Inspection(
                 name=name,
@@ -86,80 +87,91 @@ class ProcessEngine(Engine):
         self._check_executable(command[0])
         port = labels.read(name, agents.label_texts(table)).port
         with _usable(self._run_dir):
+            self._make_run_dir()
             run_file = self._run_file(name)
             with run_file.lock() as lock:
                 if not lock:
                     return Outcome.ALREADY_SO
                 _check_port(port)
-                self._start_locked(name, command, lock, run_file)
+                self._start_locked(command, lock, run_file)
                 return Outcome.DONE
 
     def stop(self, name: str, grace_seconds: float) -> Outcome:
-        """Send SIGTERM to the process group, and SIGKILL after the grace."""
-        run_file = self._run_file(name)
-        if not run_file.is_locked():
-            return Outcome.ALREADY_SO
-        for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
-            deadline = time.monotonic() + seconds
-            sent = False
-            while run_file.is_locked():
-                # False while it is being started, and has not written its pid yet.
-                sent = sent or run_file.signal(number)
-                if time.monotonic() >= deadline:
-                    break
-                time.sleep(POLL_SECONDS)
-            else:
-                return Outcome.DONE
-        raise EngineRefused(f"the process of {name} does not end, not even killed")
+        """Send SIGTERM to all processes of the instance, and SIGKILL after the grace."""
+        with _usable(self._run_dir):
+            run_file = self._run_file(name)
+            if not run_file.is_locked():
+                return Outcome.ALREADY_SO
+            for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
+                if _signal_and_wait(run_file, number, seconds):
+                    return Outcome.DONE
+        raise EngineRefused(_why_not_ended(name, run_file))
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
-        """Return the last lines of the output file, which each start empties."""
-        try:
-            with self._run_file(name).output.open("rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - TAIL_BYTES))
-                text = file.read().decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        """Return the last lines of the output, which each start empties."""
+        with _usable(self._run_dir):
+            text = self._run_file(name).tail(TAIL_BYTES).decode(errors="replace")
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
-
-    def _start_locked(self, name: str, command: list[str], lock: IO[bytes], run_file: RunFile) -> None:
-        token = run_file.begin(lock)
-        try:
-            process = self._spawn(command, lock, run_file)
-        except OSError as error:
-            raise StartRejected(f"its process cannot be made: {error.strerror}") from error
-        # Started while the file is locked, so that an inspection that finds the process ended finds its exit code.
-        reaper = threading.Thread(target=lambda: run_file.keep_exit_code(token, process.wait()), daemon=True)
-        reaper.start()
-        self._reapers[name] = reaper
 
     def _check_executable(self, program: str) -> None:
         """Raise StartRejected if the program does not exist, with the exit code that a shell gives, as Docker does."""
         path = self._agents_file.folder / program  # used if it has a slash; else the program is searched in PATH
         if shutil.which(str(path) if "/" in program else program):
             return
-        exists = "/" in program and path.exists()
-        why = "may not be executed" if exists else "does not exist"
-        raise StartRejected(f"its command {why}: {program}", exit_code=126 if exists else 127)
+        code, why = 127, "does not exist: correct the key command" if "/" in program else "is in no folder of PATH"
+        with suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                if "/" in program and path.stat():
+                    code, why = 126, "may not be executed: correct its mode"
+            except PermissionError:
+                code, why = 126, "cannot be reached: correct the mode of its folders"
+        raise StartRejected(f"its command {program} {why}", exit_code=code)
 
-    def _spawn(self, command: list[str], lock: IO[bytes], run_file: RunFile) -> subprocess.Popen[bytes]:
-        """Start the process in a session of its own, which can be ended as a group, and which Ctrl-C does not reach."""
-        with run_file.output.open("wb") as output:
+    def _start_locked(self, command: list[str], lock: IO[bytes], run_file: RunFile) -> None:
+        """Start the keeper, and return when the command runs. Raises StartRejected if it cannot be run."""
+        process = self._spawn(command, lock, run_file, run_file.begin(lock))
+        assert process.stdout is not None, "it is a pipe"
+        with process.stdout as handshake:
+            said = handshake.read().decode(errors="replace")
+        threading.Thread(target=process.wait, name="keeper", daemon=True).start()  # or it would stay as a zombie
+        if said.isdigit():
+            number = int(said)
+            why = f"its command cannot be run ({os.strerror(number)}): {command[0]}"
+            raise StartRejected(why, exit_code=127 if number == errno.ENOENT else 126)
+        if said:
+            raise StartRejected(f"its keeper failed: {said.splitlines()[-1]}")
+
+    def _spawn(self, command: list[str], lock: IO[bytes], run_file: RunFile, token: str) -> subprocess.Popen[bytes]:
+        """Start a keeper in a session of its own, which Ctrl-C does not reach."""
+        words = [sys.executable, "-IS", keeper.__file__, str(lock.fileno()), token, str(run_file.stem), *command]
+        folder = self._agents_file.folder
+        try:
             return subprocess.Popen(
-                ["/bin/sh", "-c", LAUNCHER, str(lock.fileno()), *command],
-                cwd=self._agents_file.folder,
+                words,
+                cwd=folder,
                 env={name: value for name, value in os.environ.items() if not name.startswith(OURS)},
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 pass_fds=[lock.fileno()],
                 start_new_session=True,
                 umask=-1 if private_files.original_umask is None else private_files.original_umask,
             )
+        except OSError as error:
+            if error.filename == str(folder):
+                why = f"its folder {folder} cannot be opened ({error.strerror}): correct its owner and mode"
+                raise StartRejected(why) from error
+            raise StartRejected(f"its process cannot be made: {error.strerror}") from error
+
+    def _make_run_dir(self) -> None:
+        """Create the run directory for its owner alone. Raises EngineUnreachable if it belongs to another user."""
+        private_files.make_private_folder(self._run_dir)
+        owner = self._run_dir.stat().st_uid
+        if owner != os.geteuid():
+            why = f"the run directory {self._run_dir} belongs to user {owner}, who could replace its files"
+            raise EngineUnreachable(f"{why}: make it yours: chown {os.geteuid()} {self._run_dir}", was_asked=False)
 
     def _run_file(self, name: str) -> RunFile:
-        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return RunFile(self._run_dir, quote(name, safe=""))
 
 
@@ -169,9 +181,9 @@ def _usable(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (
-            f"the run directory {run_dir} cannot be used ({error.strerror}): free space, or correct its owner and mode"
-        )
+        remedy = REMEDIES.get(error.errno or 0, "correct that, or set DORMOUSE_RUN_DIR to another folder")
+        place = f"{error.filename}: " if error.filename else ""
+        why = f"the run directory {run_dir} cannot be used ({place}{error.strerror}): {remedy}"
         raise EngineUnreachable(why, was_asked=False) from error
 
 
@@ -179,6 +191,29 @@ def _phase(run_file: RunFile) -> Phase:
     if run_file.is_locked():
         return Phase.RUNNING
     return Phase.EXITED if run_file.incarnation() else Phase.CREATED
+
+
+def _signal_and_wait(run_file: RunFile, number: int, seconds: float) -> bool:
+    """Signal the processes of an instance, and wait until they have ended. Return False if they have not in time."""
+    deadline = time.monotonic() + seconds
+    sent = False
+    while run_file.is_locked():
+        # SIGKILL is sent again and again, because a process may have forked meanwhile. No keeper is named at first.
+        if not sent or number == signal.SIGKILL:
+            with suppress(PermissionError):  # `_why_not_ended` says so
+                sent = run_file.signal(number)
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _why_not_ended(name: str, run_file: RunFile) -> str:
+    try:
+        run_file.signal(signal.SIGKILL)
+    except PermissionError:
+        return f"a process of {name} does not end, because it belongs to another user: end it as that user"
+    return f"the process of {name} does not end, not even killed"
 
 
 def _check_port(port: int | None) -> None:

@@ -3,12 +3,14 @@
 import contextlib
 import fcntl
 import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from lifecycle.engines.keeper import OLDER_SUFFIX, descendants
 from lifecycle.workers import processes
 
 #: Another process holds the lock for a moment when it looks at the file, so a start tries again.
@@ -17,20 +19,26 @@ LOCK_RETRY_SECONDS = 0.002
 
 
 class RunFile:
-    """The locked file of one instance. It holds a token that is new at each start, then the `stat` of the process.
+    """The locked file of one instance.
 
-    Its output and its exit code are in files beside it.
+    Its lines are a token that is new at each start, the `stat` of the keeper, and the pid of the command.
+    Its output and its exit code are in files beside it. No link is followed, and only the owner can open the files.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
+        self.stem = folder / name
         self.path = folder / f"{name}.lock"
         self.output = folder / f"{name}.log"
+        self._older_output = folder / f"{name}.log{OLDER_SUFFIX}"
         self._exit_code = folder / f"{name}.exit"
 
     def is_locked(self) -> bool:
         """Return whether a process runs."""
-        with self._open() as file:
-            return not _try_lock(file, fcntl.LOCK_SH)
+        try:
+            with _open(self.path, "rb") as file:
+                return not _try_lock(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[IO[bytes] | None]:
@@ -38,7 +46,7 @@ class RunFile:
 
         Provide None if a process runs.
         """
-        with self._open() as file:
+        with _open(self.path, "ab") as file:
             for _ in range(LOCK_TRIES):
                 if _try_lock(file, fcntl.LOCK_EX):
                     yield file
@@ -47,50 +55,84 @@ class RunFile:
             yield None
 
     def begin(self, lock: IO[bytes]) -> str:
-        """Write the token of a new incarnation to the locked file, and return it."""
+        """Write the token of a new incarnation to the locked file, empty the output, and return the token."""
         token = str(uuid.uuid4())
         lock.truncate(0)
         lock.write(f"{token}\n".encode())
         lock.flush()
+        self._older_output.unlink(missing_ok=True)
+        _open(self.output, "wb").close()
         return token
 
     def incarnation(self) -> str:
         """Return the token of the latest start. Empty: there was none."""
         return (self._lines() or [""])[0]
 
-    def signal(self, number: int) -> bool:
-        """Send a signal to the process and its whole group.
-
-        Return False if the file does not name the process yet, or the pid belongs to another process by now.
-        """
+    def keeper(self) -> int | None:
+        """Return the pid of the keeper, or None if it is not written yet, or has ended."""
         stat = (self._lines()[1:] or [""])[0]
         pid = stat.split(" ")[0]
-        if not pid.isdigit() or processes.start_ticks(int(pid)) not in (None, processes.parse_start_ticks(stat)):
-            return False
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(int(pid), number)
+        started = processes.parse_start_ticks(stat)
+        return int(pid) if pid.isdigit() and started and processes.start_ticks(int(pid)) == started else None
+
+    def signal(self, number: int) -> bool:
+        """Send a signal: SIGKILL to every process of the instance, another one to its keeper, which passes it on.
+
+        Return False if the keeper has not begun yet. Raises PermissionError if a process belongs to another user.
+        """
+        keeper = self.keeper()
+        if keeper is None:
+            return self._signal_orphans(number)
+        refused: PermissionError | None = None
+        for pid in descendants(keeper) if number == signal.SIGKILL else [keeper]:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+            except PermissionError as error:
+                refused = error
+        if refused:
+            raise refused
         return True
 
-    def keep_exit_code(self, token: str, code: int) -> None:
-        """Write the exit code of the incarnation `token`. If a signal ended it, that is 128 + n, as in a shell."""
-        self._exit_code.write_text(f"{token} {code if code >= 0 else 128 - code}")
+    def _signal_orphans(self, number: int) -> bool:
+        """Signal the command's group. If the keeper was killed, the command was too, but others may be left."""
+        command = int((self._lines()[2:] or ["0"])[0])
+        if not command or processes.start_ticks(command) is not None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(command, number)
+        return True
 
     def exit_code(self) -> int | None:
-        """Return the exit code of the latest incarnation. None: its parent ended before it."""
+        """Return the exit code of the latest incarnation. None: its keeper was killed before it."""
         try:
             token, code = self._exit_code.read_text().split()
         except (FileNotFoundError, ValueError):
             return None
         return int(code) if token == self.incarnation() else None
 
+    def tail(self, size: int) -> bytes:
+        """Return about the last `size` bytes of the output, with the end of the older file if the new one is short."""
+        found = b""
+        for path in (self.output, self._older_output):
+            with contextlib.suppress(FileNotFoundError), _open(path, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - (size - len(found))))
+                found = file.read() + found
+            if len(found) >= size:
+                break
+        return found
+
     def _lines(self) -> list[str]:
         try:
-            return self.path.read_text(errors="replace").splitlines()
+            with _open(self.path, "rb") as file:
+                return file.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return []
 
-    def _open(self) -> IO[bytes]:
-        return self.path.open("ab")
+
+def _open(path: Path, mode: str) -> IO[bytes]:
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
 
 
 def _try_lock(file: IO[bytes], mode: int) -> bool:

@@ -1,19 +1,29 @@
 """Behaviour that only the process engine has."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from lifecycle.engines.base import Outcome
+from lifecycle.engines.keeper import MAX_OUTPUT_BYTES, descendants
 from lifecycle.engines.process import ProcessEngine
-from lifecycle.exceptions import Cause, EngineUnreachable, LabelError, Missing, StartRejected
+from lifecycle.engines.run_file import RunFile
+from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, Missing, StartRejected
 from lifecycle.workers import processes
 from tests.engines.rigs import shell
 from tests.servers import PROJECT, wait_for
 
+NOBODY = 65534
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 SLEEPS = '["sleep", "3600"]'
 
 
@@ -27,25 +37,33 @@ def engine(process_rig):
     return process_rig.engine
 
 
+def run_file(rig, name):
+    return RunFile(rig.run_dir, name)
+
+
 def pids(rig, name):
-    """Return the pids of the living processes in the instance's group."""
-    leader = wait_for(lambda: (rig.run_dir / f"{name}.lock").read_text().splitlines()[1:])[0].split()[0]
-    found = subprocess.run(["pgrep", "-g", leader], capture_output=True, text=True)
-    return [pid for pid in found.stdout.split() if processes.start_ticks(int(pid))]
+    """Return the pids of the living processes of the instance, without its keeper."""
+    keeper = run_file(rig, name).keeper()
+    return [pid for pid in descendants(keeper) if processes.start_ticks(pid)] if keeper else []
 
 
 def output(engine, name):
     return wait_for(lambda: engine.output(name, 100), what=f"the output of {name}")
 
 
-def test_an_instance_survives_its_parent_and_other_processes_see_it(rig, engine):
-    name = rig.add_command(SLEEPS)
+def start_and_be_killed(rig, name):
+    """Start the instance from another process, which is killed then."""
     script = (
         "import os, sys; from pathlib import Path; from lifecycle.engines.process import ProcessEngine;"
         "ProcessEngine(Path(sys.argv[1]), Path(sys.argv[2])).start(sys.argv[3]); os.kill(os.getpid(), 9)"
     )
     parent = subprocess.run([sys.executable, "-c", script, rig.agents_file, rig.run_dir, name], cwd=PROJECT)
     assert parent.returncode == -signal.SIGKILL
+
+
+def test_an_instance_survives_its_parent_and_other_processes_see_it(rig, engine):
+    name = rig.add_command(SLEEPS)
+    start_and_be_killed(rig, name)
     assert engine.inspect(name).running
     engine.stop(name, 5)
     assert not engine.inspect(name).running
@@ -66,13 +84,70 @@ def test_a_stop_ends_the_whole_group(rig, engine):
     assert pids(rig, name) == []
 
 
-def test_a_group_whose_leader_has_ended_still_runs_and_can_be_stopped(rig, engine):
-    name = rig.add_command(shell("sleep 3600 & exit 0"))
+#: Becomes a daemon in the ways that daemons do, writes its pid to stdout, and closes every descriptor.
+DAEMON = """
+import os, time
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+print("daemon", flush=True)
+os.closerange(0, 1000)
+time.sleep(3600)
+"""
+
+
+def daemon(script=DAEMON):
+    return f"{[sys.executable, '-c']}"[:-1] + f", {json.dumps(script)}]"
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 3600 & exit 0", "setsid sleep 3600 & exit 0", "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec sleep 3600"],
+)
+def test_descendants_are_followed_and_stopped_whatever_became_of_their_parent(rig, engine, script):
+    name = rig.add_command(shell(script))
     engine.start(name)
     wait_for(lambda: len(pids(rig, name)) == 1)
     assert engine.inspect(name).running
+    assert engine.start(name) is Outcome.ALREADY_SO
+    assert engine.stop(name, 5) is Outcome.DONE
+    assert not engine.inspect(name).running
+
+
+def test_a_daemon_that_closes_its_descriptors_is_followed_and_stopped(rig, engine):
+    name = rig.add_command(daemon())
+    engine.start(name)
+    assert "daemon" in output(engine, name)
+    (pid,) = wait_for(lambda: len(pids(rig, name)) == 1 and pids(rig, name))
+    assert engine.inspect(name).running
+    engine.stop(name, 5)
+    assert processes.start_ticks(pid) is None
+    assert engine.inspect(name).exit_code == 143
+
+
+def test_a_daemon_that_crashes_has_its_exit_code(rig, engine):
+    name = rig.add_command(daemon(DAEMON.replace("time.sleep(3600)", "os._exit(3)")))
+    engine.start(name)
+    wait_for(lambda: not engine.inspect(name).running)
+    assert engine.inspect(name).exit_code == 3
+
+
+def test_a_command_that_fails_leaves_nothing_behind(rig, engine):
+    name = rig.add_command(shell("sleep 3600 & exit 3"))
+    engine.start(name)
+    wait_for(lambda: not engine.inspect(name).running)
+    assert engine.inspect(name).exit_code == 3
+
+
+def test_processes_whose_keeper_was_killed_are_stopped(rig, engine):
+    name = rig.add_command(shell("sleep 3600 & echo $!; wait"))
+    engine.start(name)
+    left = int(output(engine, name))
+    os.kill(run_file(rig, name).keeper(), signal.SIGKILL)
+    wait_for(lambda: run_file(rig, name).keeper() is None)
     engine.stop(name, 5)
     assert not engine.inspect(name).running
+    assert processes.start_ticks(left) is None
 
 
 def test_a_process_that_ignores_the_signal_is_killed_after_the_grace(rig, engine):
@@ -87,7 +162,7 @@ def test_an_instance_has_a_session_of_its_own(rig, engine):
     name = rig.add_command(SLEEPS)
     engine.start(name)
     (pid,) = wait_for(lambda: pids(rig, name))
-    assert os.getsid(int(pid)) == int(pid)
+    assert os.getsid(pid) == pid
 
 
 @pytest.mark.parametrize("secret", ["DORMOUSE_API_TOKEN", "DJANGO_SECRET_KEY", "DATABASE_URL", "DATABASE_URL_FILE"])
@@ -216,5 +291,189 @@ def test_a_run_directory_that_cannot_be_used_is_an_unreachable_engine(rig, engin
     name = rig.add_command(SLEEPS)
     blocked = ProcessEngine(rig.agents_file, tmp_path / "a file" / "run")
     (tmp_path / "a file").touch()
-    with pytest.raises(EngineUnreachable, match=r"the run directory .* cannot be used \(Not a directory\)"):
+    with pytest.raises(EngineUnreachable, match=r"the run directory .* cannot be used \(.*: Not a directory\)"):
         blocked.instances() if call == "instances" else getattr(blocked, call)(name)
+
+
+def test_output_is_bounded_and_its_end_is_kept(rig, engine):
+    name = rig.add_command(shell(f"seq {MAX_OUTPUT_BYTES // 2}; echo the end"))
+    engine.start(name)
+    wait_for(lambda: not engine.inspect(name).running)
+    kept = [path.stat().st_size for path in rig.run_dir.glob(f"{name}.log*")]
+    assert len(kept) == 2
+    assert sum(kept) < 2 * MAX_OUTPUT_BYTES + 64 * 1024
+    assert engine.output(name, 2) == f"{MAX_OUTPUT_BYTES // 2}\nthe end\n"
+
+
+def test_the_end_of_the_older_output_is_kept_when_a_new_file_has_begun(rig, engine):
+    line = "x" * 1023
+    name = rig.add_command(shell(f"yes {line} | head -n {MAX_OUTPUT_BYTES // 1024}; echo the end"))
+    engine.start(name)
+    wait_for(lambda: not engine.inspect(name).running)
+    assert engine.output(name, 2) == f"{line}\nthe end\n"
+    assert (rig.run_dir / f"{name}.log").stat().st_size < MAX_OUTPUT_BYTES
+
+
+def test_output_is_bounded_without_dormouse(rig):
+    """The process that started the agent has ended before the agent writes."""
+    name = rig.add_command(shell(f"read line < go; seq {MAX_OUTPUT_BYTES}; echo the end; sleep 3600"))
+    os.mkfifo(rig.agents_file.parent / "go")
+    start_and_be_killed(rig, name)
+    (rig.agents_file.parent / "go").write_text("go\n")
+    wait_for(lambda: "the end" in rig.engine.output(name, 1))
+    assert sum(path.stat().st_size for path in rig.run_dir.glob(f"{name}.log*")) < 2 * MAX_OUTPUT_BYTES + 64 * 1024
+
+
+def test_the_exit_code_is_kept_without_dormouse(rig):
+    name = rig.add_command(shell("read line < go; exit 3"))
+    os.mkfifo(rig.agents_file.parent / "go")
+    start_and_be_killed(rig, name)
+    (rig.agents_file.parent / "go").write_text("go\n")
+    wait_for(lambda: not rig.engine.inspect(name).running)
+    assert rig.engine.inspect(name).exit_code == 3
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextmanager
+def as_another_user():
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def engine_in(folder, command=SLEEPS):
+    (folder / "agents.toml").write_text(f"[agent]\ncommand = {command}\n")
+    (folder / "agents.toml").chmod(0o644)
+    return ProcessEngine(folder / "agents.toml", folder / "run")
+
+
+@only_root
+def test_files_of_a_run_cannot_be_opened_or_locked_by_another_user(open_folder):
+    before = os.umask(0)
+    try:
+        engine = engine_in(open_folder)
+        (open_folder / "run").mkdir(mode=0o755)
+        engine.start("agent")
+    finally:
+        os.umask(before)
+    try:
+        paths = list((open_folder / "run").iterdir())
+        assert len(paths) == 2
+        with as_another_user():
+            for path in paths:
+                with pytest.raises(PermissionError):
+                    path.open("rb")
+    finally:
+        engine.stop("agent", 5)
+    assert not [path for path in (open_folder / "run").iterdir() if path.stat().st_mode & 0o077]
+
+
+@only_root
+def test_a_process_of_another_user_is_not_ended_and_that_is_said(open_folder):
+    engine = engine_in(open_folder)
+    engine.start("agent")
+    for path in (open_folder / "run", *(open_folder / "run").iterdir()):
+        path.chmod(0o755)
+    try:
+        said = pytest.raises(EngineRefused, match="belongs to another user")
+        with mock.patch("lifecycle.engines.process.KILL_SECONDS", 0), as_another_user(), said:
+            engine.stop("agent", 0)
+    finally:
+        engine.stop("agent", 5)
+
+
+@only_root
+@pytest.mark.parametrize("user", [0, NOBODY])
+def test_a_run_directory_of_another_user_is_refused(open_folder, user):
+    engine = engine_in(open_folder)
+    (open_folder / "run").mkdir()
+    os.chown(open_folder / "run", NOBODY - user, -1)
+    with as_another_user() if user else nullcontext(), pytest.raises(EngineUnreachable, match="belongs to user"):
+        engine.start("agent")
+
+
+@only_root
+def test_a_program_in_a_folder_that_cannot_be_opened_is_rejected(open_folder):
+    (open_folder / "closed").mkdir(mode=0o700)
+    engine = engine_in(open_folder, '"./closed/agent"')
+    with as_another_user(), pytest.raises(StartRejected, match="correct the mode of its folders"):
+        engine.start("agent")
+
+
+@only_root
+@pytest.mark.parametrize("call", ["instances", "inspect", "start", "stop", "output"])
+def test_a_run_directory_that_another_user_closed_is_an_unreachable_engine(open_folder, call):
+    engine = engine_in(open_folder)
+    (open_folder / "run").mkdir(mode=0o700)
+    arguments = {"instances": [], "stop": ["agent", 1], "output": ["agent", 5]}.get(call, ["agent"])
+    with as_another_user(), pytest.raises(EngineUnreachable, match=r"the run directory .*(correct its|make it yours)"):
+        getattr(engine, call)(*arguments)
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of 64 KiB without free space."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted")
+    with suppress(OSError):
+        (folder / "filler").write_bytes(b"x" * 65536)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_run_directory_is_said_and_starts_nothing(rig, full_disk):
+    name = rig.add_command(SLEEPS)
+    engine = ProcessEngine(rig.agents_file, full_disk)
+    with pytest.raises(EngineUnreachable, match=r"No space left on device\): free space"):
+        engine.start(name)
+    assert not engine.inspect(name).running
+    (full_disk / "filler").unlink()
+    engine.start(name)
+    assert engine.stop(name, 5) is Outcome.DONE
+
+
+def test_an_agent_goes_on_when_its_output_fills_the_disk(rig, full_disk):
+    (full_disk / "filler").unlink()
+    name = rig.add_command(shell("seq 100000; exit 3"))
+    engine = ProcessEngine(rig.agents_file, full_disk)
+    engine.start(name)
+    wait_for(lambda: not engine.inspect(name).running)
+    assert "1\n2\n3\n" in (full_disk / f"{name}.log").read_text()
+
+
+@pytest.mark.parametrize("suffix", [".lock", ".log"])
+def test_a_link_in_the_run_directory_is_not_followed(rig, engine, suffix):
+    name = rig.add_command(SLEEPS)
+    rig.run_dir.mkdir(mode=0o700)
+    target = rig.agents_file.with_name("target")
+    target.write_text("untouched")
+    link = rig.run_dir / f"{name}{suffix}"
+    link.symlink_to(target)
+    with pytest.raises(EngineUnreachable, match="remove the link"):
+        engine.start(name)
+    assert target.read_text() == "untouched"
+    link.unlink()
+
+
+def test_a_command_that_the_kernel_refuses_is_rejected(rig, engine):
+    script = rig.agents_file.with_name("agent.sh")
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    name = rig.add_command('"./agent.sh"')
+    with pytest.raises(StartRejected, match=r"cannot be run .*agent\.sh") as raised:
+        engine.start(name)
+    assert raised.value.exit_code == 127
+    wait_for(lambda: not engine.inspect(name).running)
