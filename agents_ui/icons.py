@@ -12,6 +12,7 @@ ICONS = {
     # triangle-alert
     "alert": '<path d="m21.73 18-8-14a2 2 0 0 0-3.48 0l-8 14A2 2 0 0 0 4 21h16a2 2 0 0 0 1.73-3"/>'
     '<path d="M12 9v4"/><path d="M12 17h.01"/>',
+    "x": '<path d="M18 6 6 18"/><path d="m6 6 12 12"/>',
     # circle-dot
     "dot": '<circle cx="12" cy="12" r="1"/><circle cx="12" cy="12" r="10"/>',
     "loader": '<path d="M12 2v4"/><path d="m16.2 7.8 2.9-2.9"/><path d="M18 12h4"/><path d="m16.2 16.2 2.9 2.9"/>'

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from events.models import EventLog
 from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.models import EngineStatus, Instance, Lease, State
@@ -21,12 +23,34 @@ STALE_AFTER = timedelta(seconds=60)
 ICONS = {State.ASLEEP: "moon", State.STARTING: "loader", State.READY: "play", State.STOPPING: "loader"}
 
 
+#: The failure of a card fades after this time.
+FADES_AFTER = timedelta(days=1)
+#: Up to this many instances, those that quietly sleep are shown like the others.
+MANY = 12
+#: The latest failures that are counted of one instance.
+MAX_STREAK = 20
+
+
 @dataclass(frozen=True)
 class Card:
     """One instance: its state, what it is doing, and what is wrong with it."""
 
     instance: Instance
     now: datetime
+
+    @property
+    def group(self) -> str:
+        """What the instance is counted as, the first of GROUPS that fits."""
+        if self.is_alarming:
+            return "failed"
+        if self.instance.label_error:
+            return "in error"
+        return "working" if self.leases else self.instance.state
+
+    @property
+    def is_quiet(self) -> bool:
+        """True if it sleeps, and there is nothing to say of it."""
+        return self.group == State.ASLEEP and self.instance.present and not self.instance.label_warning
 
     @property
     def icon(self) -> str:
@@ -76,6 +100,80 @@ class Card:
         run = (self.instance.failure or {}).get("run")
         return self.instance.state == State.ASLEEP and run is not None and run == self.instance.run
 
+    @property
+    def is_alarming(self) -> bool:
+        """True if it has just failed, less than a day ago."""
+        at = (self.failure or {}).get("at")
+        return self.has_just_failed and (at is None or self.now - at < FADES_AFTER)
+
+    @cached_property
+    def history(self) -> "FailureHistory | None":
+        """What the log says of its latest failed starts, if its latest start failed."""
+        return failure_history(self.instance.name) if self.has_just_failed else None
+
+
+@dataclass(frozen=True)
+class FailureHistory:
+    """The failed starts of an instance since its last good start."""
+
+    #: The id of the latest failure's event.
+    latest: int
+    #: How many they are, MAX_STREAK at most.
+    count: int
+    last_good: datetime | None
+
+
+def failure_history(name: str) -> FailureHistory | None:
+    """Return the failed starts of an instance since its last good start, or None if the log has none."""
+    good = EventLog.objects.matching([name], ["container.lazy_started"]).order_by("-id").first()
+    failed = EventLog.objects.matching([name], ["container.lazy_start_failed"]).filter(id__gt=good.id if good else 0)
+    ids = list(failed.order_by("-id").values_list("id", flat=True)[:MAX_STREAK])
+    return FailureHistory(ids[0], len(ids), good.at if good else None) if ids else None
+
+
+GROUPS = ["failed", "in error", "working", State.STARTING, State.STOPPING, State.READY, State.ASLEEP]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cards that are counted together."""
+
+    name: str
+    cards: Sequence[Card]
+    #: Whether they are folded, because the page has many cards and these are quiet.
+    is_folded: bool = False
+
+    @property
+    def id(self) -> str:
+        """The anchor of the group."""
+        return f"group-{self.name.replace(' ', '-')}" + "-quiet" * self.is_folded
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All cards, in groups: the failed ones first, then those at work."""
+
+    cards: Sequence[Card]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The groups that have cards. Above MANY cards, those that quietly sleep are a folded group of their own."""
+        found = []
+        for name in GROUPS:
+            members = [card for card in self.cards if card.group == name]
+            quiet = [card for card in members if len(self.cards) > MANY and card.is_quiet]
+            found += [Group(name, [card for card in members if card not in quiet]), Group(name, quiet, is_folded=True)]
+        return [group for group in found if group.cards]
+
+    @property
+    def counts(self) -> list[tuple[str, int, str]]:
+        """For each name of a group: the name, how many cards it has, and the anchor of the first."""
+        return [
+            (name, sum(len(group.cards) for group in same), same[0].id)
+            for name in GROUPS
+            if (same := [group for group in self.groups if group.name == name])
+        ]
+
 
 @dataclass(frozen=True)
 class EngineNotice:
@@ -88,11 +186,11 @@ class EngineNotice:
     is_stale: bool = False
 
 
-def cards() -> Sequence[Card]:
+def overview() -> Overview:
     """Return the instances that the engine has, and those it does not have any more that are not asleep."""
     worth_showing = Q(present=True) | ~Q(state=State.ASLEEP) | ~Q(label_error="")
     now = assembly.clock.now()
-    return [Card(instance, now) for instance in Instance.objects.filter(worth_showing).prefetch_related("leases")]
+    return Overview([Card(row, now) for row in Instance.objects.filter(worth_showing).prefetch_related("leases")])
 
 
 def cards_tag() -> str:

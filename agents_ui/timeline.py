@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -17,6 +17,8 @@ from events.models import EventLog, EventLogQuerySet, LogFloor
 
 PAGE_ROWS = 50
 MAX_NEW_ROWS = 100
+#: The longest text to search for, in characters.
+MAX_TEXT = 200
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Filter:
     instances: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     failures: bool = False
+    text: str = ""
 
     @classmethod
     def from_query(cls, query: QueryDict) -> Self:
@@ -34,21 +37,45 @@ class Filter:
         def values(name: str) -> tuple[str, ...]:
             return tuple(dict.fromkeys(replace_unstorable(value) for value in query.getlist(name) if value))
 
-        return cls(values("instance"), values("type"), bool(query.get("failures")))
+        text = replace_unstorable(query.get("q", "").strip())[:MAX_TEXT]
+        return cls(values("instance"), values("type"), bool(query.get("failures")), text)
 
     def events(self) -> EventLogQuerySet:
         """Return the events that match."""
         found = EventLog.objects.matching(self.instances, self.types)
-        return found.filter(type__in=event_types.FAILURE_TYPES) if self.failures else found
+        if self.failures:
+            found = found.filter(type__in=event_types.FAILURE_TYPES)
+        return found.containing(self.text) if self.text else found
 
     def query(self, **more: Any) -> str:
         """Return the filter as the query of an address, with `?`; or an empty text if nothing is chosen."""
         pairs = [("instance", name) for name in self.instances] + [("type", type) for type in self.types]
-        pairs += [("failures", "1")] * self.failures + [(name, str(value)) for name, value in more.items()]
+        pairs += [("failures", "1")] * self.failures + [("q", self.text)] * bool(self.text)
+        pairs += [(name, str(value)) for name, value in more.items()]
         return "?" + urlencode(pairs) if pairs else ""
 
+    @property
+    def chips(self) -> list[tuple[str, Self]]:
+        """Each part of the choice in words, and the filter without it."""
+        found = [
+            (name, replace(self, instances=tuple(other for other in self.instances if other != name)))
+            for name in self.instances
+        ]
+        found += [
+            (
+                event_types.display_of(type).title,
+                replace(self, types=tuple(other for other in self.types if other != type)),
+            )
+            for type in self.types
+        ]
+        found += [("Failures only", replace(self, failures=False))] * self.failures
+        return found + [(f"“{self.text}”", replace(self, text=""))] * bool(self.text)
+
+    def __str__(self) -> str:
+        return ", ".join(words for words, _ in self.chips)
+
     def __bool__(self) -> bool:
-        return bool(self.instances or self.types or self.failures)
+        return bool(self.instances or self.types or self.failures or self.text)
 
 
 @dataclass(frozen=True)
@@ -89,6 +116,11 @@ class Row:
         return str(self.event.data.get("log_tail") or "")
 
     @property
+    def last_line(self) -> str:
+        """The last line of output that is not empty."""
+        return next((line.strip() for line in reversed(self.output.splitlines()) if line.strip()), "")
+
+    @property
     def json(self) -> str:
         """The data as indented JSON."""
         return json.dumps(self.event.data, indent=2, ensure_ascii=False)
@@ -118,6 +150,8 @@ class Activity:
     more: bool
     #: Whether events are missing that were kept once: below these rows, or between them and the reader's cursor.
     pruned: bool
+    #: Whether newer events match, on a page of older ones.
+    newer: bool = False
 
     @property
     def days(self) -> list[Day]:
@@ -133,7 +167,25 @@ def newest(chosen: Filter) -> Activity:
 
 def older_than(chosen: Filter, before: int) -> Activity:
     """Return the page below the event `before`."""
-    return _page(chosen.events().before(before), before)
+    page = _page(chosen.events().before(before), before)
+    return replace(page, newer=chosen.events().after(before - 1).exists())
+
+
+def next_newer(chosen: Filter, after: int) -> Activity:
+    """Return the page above the event `after`: the oldest of the newer events."""
+    events = list(chosen.events().after(after)[: PAGE_ROWS + 1])
+    rows = [Row(event) for event in reversed(events[:PAGE_ROWS])]
+    return replace(_page_below(chosen, rows, after), newer=len(events) > PAGE_ROWS)
+
+
+def _page_below(chosen: Filter, rows: Sequence[Row], after: int) -> Activity:
+    more = chosen.events().before(after + 1).exists()
+    return Activity(rows, after, more, not more and LogFloor.now() > 0)
+
+
+def cursor_at(moment: datetime) -> int:
+    """Return the cursor from which the events at and before `moment` are older."""
+    return EventLog.objects.floor_before(moment, timezone.now()) + 1
 
 
 def newer_than(chosen: Filter, after: int) -> Activity:

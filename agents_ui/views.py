@@ -1,13 +1,16 @@
 """The Agents page, and the two fragments that its script fetches. No view wakes an instance."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required, permission_required
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import condition, require_safe
@@ -16,7 +19,8 @@ from access.permissions import VIEW_EVENTS
 from access.problems import ProblemResponse, refusal
 from access.tokens import limits_of
 from agents_ui import timeline
-from agents_ui.instances import cards, cards_tag, engine_notice
+from agents_ui.event_context import EventContext
+from agents_ui.instances import cards_tag, engine_notice, overview
 from agents_ui.timeline import Filter, Row
 from agents_ui.zones import in_readers_zone
 from events.event_types import DISPLAYS, display_of
@@ -61,15 +65,20 @@ def fragment(view: View) -> View:
 
 @page
 def agents(request: HttpRequest) -> HttpResponse:
-    """Answer `GET /agents/`: the instances and the latest activity. With `?before=`, only older activity."""
+    """Answer `GET /agents/`: the instances and the latest activity.
+
+    With `?before=` or `?after=` and the id of an event, only the activity on that side of it. `?at=2026-11-26T04:38`, a
+    time in the reader's zone, leads to the events at and before it.
+    """
     chosen = Filter.from_query(request.GET)
-    context = {"filter": chosen, "everything": Filter(chosen.instances, chosen.types), **_choices(chosen)}
-    context["failures"] = Filter(chosen.instances, chosen.types, failures=True)
-    if "before" in request.GET:
-        before = parse_event_id(request.GET["before"])
-        if before is None:
-            raise BadRequest("before is the id of an event")
-        return render(request, "agents_ui/older.html", context | {"activity": timeline.older_than(chosen, before)})
+    place = _place(request)
+    if request.GET.get("at") or "" in map(request.GET.get, ("q", "at")):  # a form also sends its empty fields
+        return redirect(request.path + chosen.query(**place))
+    context = {"filter": chosen, "failures": replace(chosen, failures=True), "place": place, **_choices(chosen)}
+    if "before" in place:
+        return render(request, "agents_ui/older.html", context | {"activity": timeline.older_than(chosen, **place)})
+    if "after" in place:
+        return render(request, "agents_ui/older.html", context | {"activity": timeline.next_newer(chosen, **place)})
     context |= {"activity": timeline.newest(chosen), **_instances()}
     return render(request, "agents_ui/agents.html", context)
 
@@ -95,7 +104,8 @@ def activity(request: HttpRequest) -> HttpResponse:
 @page
 def event(request: HttpRequest, id: int) -> HttpResponse:
     """Answer `GET /agents/activity/N`: one event with all its details."""
-    return render(request, "agents_ui/event.html", {"row": Row(get_object_or_404(EventLog, pk=id))})
+    row = Row(get_object_or_404(EventLog, pk=id))
+    return render(request, "agents_ui/event.html", {"row": row, "context": EventContext(row.event)})
 
 
 @fragment
@@ -108,6 +118,29 @@ def instances(request: HttpRequest) -> HttpResponse:
     return render(request, "agents_ui/instances.html", _instances())
 
 
+def _place(request: HttpRequest) -> dict[str, int]:
+    """Return the place in the log that the query names: `before` or `after` an event, or none. Raises BadRequest."""
+    if moment := request.GET.get("at"):
+        return {"before": timeline.cursor_at(_parse_moment(moment))}
+    for name in ("before", "after"):
+        if name in request.GET:
+            id = parse_event_id(request.GET[name])
+            if id is None:
+                raise BadRequest(f"{name} is the id of an event")
+            return {name: id}
+    return {}
+
+
+def _parse_moment(text: str) -> datetime:
+    """Return the end of the minute (or second) that `text` names in the reader's zone. Raises BadRequest."""
+    try:
+        moment = datetime.fromisoformat(text)
+        unit = timedelta(seconds=1) if text.count(":") > 1 else timedelta(minutes=1)
+        return (moment if moment.tzinfo else timezone.make_aware(moment)) + unit
+    except (ValueError, OverflowError) as error:
+        raise BadRequest("at is a time, such as 2026-11-26T04:38") from error
+
+
 def parse_event_id(text: str) -> int | None:
     """Return the id of an event. None: the text is no number, or one that the database cannot hold."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
@@ -115,7 +148,7 @@ def parse_event_id(text: str) -> int | None:
 
 def _instances() -> dict[str, Any]:
     """Return the cards, and what is wrong with the engine or the database."""
-    return {"cards": cards(), "engine": engine_notice(), "database_trouble": assembly.database_trouble()}
+    return {"overview": overview(), "engine": engine_notice(), "database_trouble": assembly.database_trouble()}
 
 
 def _choices(chosen: Filter) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The event log. The stream, the page and the audit all read it, and nothing else."""
 
+import json
 import time
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 from django.db import models, transaction
 from django.db.models import Max, Min, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Cast, Coalesce
 
 PRUNE_BATCH_ROWS = 1000
 #: The pause between two batches of a prune, so that other writers get their turn.
@@ -45,6 +46,15 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
         elif types:
             found = found.filter(type__in=types)
         return found
+
+    def containing(self, text: str) -> "EventLogQuerySet":
+        """Return the events whose instance, type or data contain `text`, in any script, whatever its case."""
+        found = models.Q(instance__icontains=text) | models.Q(type__icontains=text)
+        # SQLite ignores the case of ASCII letters alone, and stores others as escapes: `\\u00fc` for `ü`.
+        for variant in {text, text.lower(), text.upper(), text.capitalize()}:
+            for is_ascii in (True, False):
+                found |= models.Q(data_text__icontains=json.dumps(variant, ensure_ascii=is_ascii)[1:-1])
+        return self.annotate(data_text=Cast("data", models.TextField())).filter(found)
 
     def read(self) -> tuple[list["EventLog"], int]:
         """Return these rows, and the floor of the log from the same snapshot (from a later one if there are no rows).

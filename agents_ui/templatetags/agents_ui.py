@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 from agents_ui.icons import BRAND, ICONS
 from agents_ui.timeline import Activity, Filter
 from agents_ui.zones import abbreviation, utc_offset
+from events.event_types import format_duration
 from events.invisible import escape_invisible
 
 register = template.Library()
@@ -61,6 +62,19 @@ def tail(value: str, length: int) -> str:
 
 
 @register.filter
+def duration(milliseconds: int) -> str:
+    """Return a duration, such as `4.2 s`."""
+    return format_duration(milliseconds)
+
+
+@register.filter
+def age(since: datetime, now: datetime) -> str:
+    """Return how long ago `since` was, such as `23 min`, or an empty text in the first minute."""
+    seconds = int((now - since).total_seconds())
+    return format_duration(seconds * 1000) if seconds >= 60 else ""
+
+
+@register.filter
 def time_of_day(value: datetime) -> SafeString:
     """Return `14:02:11 UTC`, with the date before it if that is not today."""
     local = timezone.localtime(value)
@@ -93,6 +107,18 @@ def full_time(value: datetime) -> SafeString:
 def older_query(chosen: Filter, activity: Activity) -> str:
     """Return the query of the page below `activity`, with the same filter."""
     return chosen.query(before=activity.rows[-1].event.id if activity.rows else 0)
+
+
+@register.simple_tag
+def newer_query(chosen: Filter, activity: Activity) -> str:
+    """Return the query of the page above `activity`, with the same filter."""
+    return chosen.query(after=activity.rows[0].event.id if activity.rows else activity.cursor - 1)
+
+
+@register.simple_tag
+def filter_query(chosen: Filter, place: dict[str, int]) -> str:
+    """Return the query of another filter at the same place in the log."""
+    return chosen.query(**place)
 
 
 def _clock(local: datetime) -> str:

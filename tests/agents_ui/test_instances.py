@@ -1,3 +1,4 @@
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -6,9 +7,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
+from events.log import record
 from lifecycle.models import EngineStatus, Instance, Lease, State
 
 ADDRESS = "/agents/instances"
+UUID = "7d4f9f0e-3a55-4d5c-9d5e-2f1f6d0b8c11"
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_one_without_a_timeout_never_sleeps(signed_in: Client, now: datetime, ti
 def test_work_in_flight_is_said_and_keeps_it_awake(signed_in: Client, now: datetime):
     row = instance(state="ready", last_used=now, idle_timeout=timedelta(hours=1))
     for _ in range(2):
-        Lease.objects.create(instance=row, worker="7d4f9f0e-3a55-4d5c-9d5e-2f1f6d0b8c11", since=now)
+        Lease.objects.create(instance=row, worker=UUID, since=now)
     page = signed_in.get(ADDRESS)
     assertContains(page, "2 pieces of work in flight, the oldest since")
     assertNotContains(page, "Idle")
@@ -142,3 +145,52 @@ def test_no_instance_costs_a_query_of_its_own(signed_in: Client, now: datetime, 
     signed_in.get(ADDRESS)
     with django_assert_num_queries(10):  # session, user, permissions of user and groups, instances, leases, sight
         signed_in.get(ADDRESS)
+
+
+def test_counts_lead_to_groups_and_the_failed_come_first(signed_in: Client, now: datetime):
+    instance("sleeper")
+    instance("a-ready", state="ready", last_used=now)
+    Lease.objects.create(instance=instance("worker", state="ready"), worker=UUID, since=now - timedelta(minutes=23))
+    instance("typo", label_error="dormouse.port='x' is no port")
+    instance("broken", run=3, failure={"run": 3, "at": now.isoformat(), "error": "no"})
+    page = signed_in.get(ADDRESS).content.decode()
+    counts = ["1 failed", "1 in error", "1 working", "1 ready", "1 asleep"]
+    links = re.findall(r'<a href="#([\w-]+)">(\d+ [\w ]+)</a>', page)
+    assert [words for _, words in links] == counts
+    assert all(f'id="{anchor}"' in page for anchor, _ in links)
+    assert re.findall(r'id="agent-([\w-]+)"', page) == ["broken", "typo", "worker", "a-ready", "sleeper"]
+
+
+def test_above_twelve_the_quiet_sleepers_fold(signed_in: Client, now: datetime):
+    for number in range(12):
+        instance(f"sleeper-{number:02}")
+    assertNotContains(signed_in.get(ADDRESS), "<details")
+    instance("warned", label_warning="dormouse.enabled is no label")
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "12 asleep, with nothing to report</summary>")
+    assert page.content.decode().index("agent-warned") < page.content.decode().index("<details")
+
+
+def test_a_failed_start_leads_to_its_event_and_says_how_many_there_were(signed_in: Client, now: datetime):
+    record("container.lazy_start_failed", instance="broken", data={"error": "earlier"})
+    good = record("container.lazy_started", instance="broken", data={"latency_ms": 400})
+    last = [record("container.lazy_start_failed", instance="broken", data={"error": "no"}).id for _ in range(3)][-1]
+    instance("broken", run=3, failure={"run": 3, "at": now.isoformat(), "error": "no"})
+    page = signed_in.get(ADDRESS)
+    assertContains(page, f'<a href="/agents/activity/{last}">Details</a>')
+    assertContains(page, "3 failed starts in a row.")
+    assertContains(page, f'The last good start was <time datetime="{good.at.isoformat()}')
+
+
+def test_a_failure_fades_after_a_day(signed_in: Client, now: datetime):
+    at = now - timedelta(hours=25)
+    instance("broken", run=3, failure={"run": 3, "at": at.isoformat(), "error": "no"})
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Failed to start")
+    assertNotContains(page, "trouble bad")
+    assertContains(page, "1 asleep")
+
+
+def test_a_sleeper_says_when_its_last_work_ended(signed_in: Client, now: datetime):
+    instance(last_used=now)
+    assertContains(signed_in.get(ADDRESS), f'Last work ended <time datetime="{now.isoformat()}')

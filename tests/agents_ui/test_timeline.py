@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
-from pytest_django.asserts import assertContains, assertNotContains
+from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from agents_ui.timeline import PAGE_ROWS
 from events.log import record
@@ -149,3 +150,80 @@ def test_a_cursor_that_makes_no_sense_is_a_400_page(signed_in: Client, before: s
 
 def test_an_empty_log_says_what_will_appear(signed_in: Client):
     assertContains(signed_in.get("/agents/"), "No events yet.")
+
+
+def test_each_part_of_the_filter_can_be_removed_and_is_in_the_title(signed_in: Client):
+    started()
+    page = signed_in.get("/agents/?instance=reviewer-default&failures=1&q=x%26y")
+    assertContains(page, "<title>reviewer-default, Failures only, “x&amp;y” · Agents · Dormouse</title>", html=True)
+    assertContains(page, 'href="/agents/?failures=1&amp;q=x%26y"><span class="visually-hidden">Remove </span>reviewer')
+    assertContains(page, 'href="/agents/?instance=reviewer-default&amp;failures=1"><span')
+
+
+def test_all_events_is_current_only_without_a_filter(signed_in: Client):
+    current = '<a href="/agents/" aria-current="page">All events</a>'
+    assertContains(signed_in.get("/agents/"), current)
+    assertNotContains(signed_in.get("/agents/?instance=reviewer-default"), current)
+    assertNotContains(signed_in.get("/agents/?before=5"), current)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("schlüssel", True),
+        ("SCHLÜSSEL", True),
+        ("ключ", True),
+        ("鍵", True),
+        ('"quoted"', True),
+        ("50%", True),
+        ("50_", False),
+    ],
+)
+def test_a_text_is_found_in_the_data_in_any_script(rows: Rows, text: str, found: bool):
+    started()
+    id = failed(log_tail='Schlüssel, Ключ, 鍵, "quoted", 50%')
+    assert rows(f"/agents/?q={quote(text)}") == [id] * found
+    assert rows(f"/agents/activity?after=0&q={quote(text)}") == [id] * found
+
+
+def test_a_text_is_found_in_the_name_and_the_type(rows: Rows):
+    ids = [started("reviewer-blue"), record("deploy.finished").id]
+    assert rows("/agents/?q=Viewer-B") == ids[:1]
+    assert rows("/agents/?q=deploy") == ids[1:]
+
+
+def test_a_form_with_empty_fields_leads_to_a_short_address(signed_in: Client):
+    page = signed_in.get("/agents/?q=&at=&instance=a&failures=1&before=7")
+    assertRedirects(page, "/agents/?instance=a&failures=1&before=7")
+
+
+def test_a_time_in_the_readers_zone_leads_to_the_events_up_to_it(signed_in: Client):
+    signed_in.cookies["zone"] = "Asia/Kolkata"
+    moments = [datetime(2026, 11, 23, 18, minute, 30, tzinfo=UTC) for minute in (53, 54, 55)]
+    ids = [started(at=moment) for moment in moments]
+    page = signed_in.get("/agents/?at=2026-11-24T00:24&q=")
+    assertRedirects(page, f"/agents/?before={ids[1] + 1}")
+    assertRedirects(signed_in.get("/agents/?at=2026-11-23T18:54:31Z"), f"/agents/?before={ids[1] + 1}")
+
+
+@pytest.mark.parametrize("text", ["soon", "2026", "0001-01-01T00:00", "9999-12-31T23:59", "2026-02-30T00:00"])
+def test_a_time_that_is_none_is_a_400_page_or_the_nearest_one(signed_in: Client, text: str):
+    started()
+    assert signed_in.get("/agents/", {"at": text}).status_code in (302, 400)
+
+
+def test_older_pages_lead_back_to_newer_ones(signed_in: Client, rows: Rows):
+    ids = [started() for _ in range(3 * PAGE_ROWS)]
+    oldest = rows(f"/agents/?before={ids[PAGE_ROWS]}")
+    assert oldest == ids[:PAGE_ROWS][::-1]
+    link = f'id="newer" href="/agents/?after={oldest[0]}"'
+    assertContains(signed_in.get(f"/agents/?before={ids[PAGE_ROWS]}"), link)
+    assert rows(f"/agents/?after={oldest[0]}") == ids[PAGE_ROWS : 2 * PAGE_ROWS][::-1]
+    newest = signed_in.get(f"/agents/?after={ids[2 * PAGE_ROWS - 1]}")
+    assertNotContains(newest, 'id="newer"')
+    assertContains(newest, f'href="/agents/?before={ids[2 * PAGE_ROWS]}"')
+
+
+def test_the_last_line_of_output_is_under_a_failures_sentence(signed_in: Client):
+    failed(log_tail="begin\nKeyError: <MODEL_KEY>\n\n  \n")
+    assertContains(signed_in.get("/agents/"), '<p class="last-line">KeyError: &lt;MODEL_KEY&gt;</p>')

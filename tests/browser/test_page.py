@@ -32,7 +32,7 @@ def test_everything_works_without_javascript(eventful: Server, sign_in: SignIn):
     page.get_by_role("link", name="Failures only").click()
     expect(page.locator(".row")).to_have_count(1)
     page.get_by_role("link", name="All events").click()
-    page.get_by_text("Filter", exact=True).click()
+    page.get_by_text("Filter, search, go to a time").click()
     page.get_by_label("reviewer-default").check()
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(eventful.url + "/agents/?instance=reviewer-default")

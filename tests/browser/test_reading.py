@@ -124,7 +124,7 @@ def test_the_keyboard_reaches_everything_in_the_order_seen(server: Server, sign_
             .filter(part => part.checkVisibility() && part.type !== 'hidden').length"""
     )
     seen: list[tuple[str, float, float]] = []
-    for _ in range(reachable + 1):  # once around, past the browser's own
+    for _ in range(reachable + 10):  # once around, past the browser's own; each part of the time is a stop
         page.keyboard.press("Tab")
         label, top, left, outline = page.evaluate(
             """() => {

@@ -79,6 +79,7 @@ def test_a_browser_that_denies_what_the_election_needs_has_one_stream_for_the_ta
     proxy: Proxy, sign_in: SignIn, denied: str
 ):
     page = sign_in(proxy)
+    is_live(page)
     page.add_init_script(DENY[denied])
     proxy.asked.clear()
     page.reload()

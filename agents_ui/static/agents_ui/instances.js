@@ -16,6 +16,8 @@ export async function refresh(isReading) {
     if (response.status === 304) return;
     tag = response.headers.get("ETag");
     const drawn = new DOMParser().parseFromString(await response.text(), "text/html").body;
+    const fold = drawn.querySelector(".fold");
+    if (fold) fold.open = instances.querySelector(".fold")?.open ?? false;
     if (drawn.innerHTML.trim() !== instances.innerHTML.trim()) replace(drawn, isReading()); // the first time there is no ETag
   } catch (error) {
     noteFetch("Agents", error);
