@@ -12,6 +12,8 @@ from typing import Any
 from django.db import models
 from django.db.models import F
 
+from lifecycle.engines.base import Address
+
 
 class State(models.TextChoices):
     """The state of an instance, according to the last transition that Dormouse committed."""
@@ -48,10 +50,10 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Make `owner` the owner of a claim, keeping its `since`: the claim is as old as it was."""
         return self._compare_and_swap(row, owner=owner)
 
-    def settle_started(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
-        """End a start: the instance is ready, probed, and its idle clock begins."""
+    def settle_started(self, row: "Instance", *, now: datetime, incarnation: str, address: Address | None) -> bool:
+        """End a start: the instance is ready, probed at `address`, and its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": True, "last_used": now}
-        values |= {"stop_failure": None}
+        values |= {"stop_failure": None, "address": address}
         return self._compare_and_swap(row, owner=None, since=now, **values)
 
     def settle_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
@@ -73,12 +75,12 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def adopt(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
         """Note that the instance runs although Dormouse did not start it. Its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": False, "last_used": now}
-        values |= {"stop_failure": None}
+        values |= {"stop_failure": None, "address": None}
         return self._compare_and_swap(row, since=now, **values)
 
-    def mark_probed(self, row: "Instance") -> bool:
-        """Note that the readiness probe of an adopted instance succeeded."""
-        return self._compare_and_swap(row, probed=True)
+    def mark_probed(self, row: "Instance", *, address: Address | None) -> bool:
+        """Note that the readiness probe of an adopted instance succeeded at `address`."""
+        return self._compare_and_swap(row, probed=True, address=address)
 
     def mark_asleep(self, row: "Instance", *, now: datetime) -> bool:
         """Note that a ready instance does not run any more although Dormouse did not stop it."""
@@ -147,6 +149,8 @@ class Instance(models.Model):
     incarnation = models.CharField(max_length=255, blank=True, default="")
     #: Whether the readiness probe has succeeded for that incarnation. False if others started it.
     probed = models.BooleanField(default=False)
+    #: The host and port at which that incarnation answered the probe. None: it has no port.
+    address = models.JSONField(null=True, blank=True)
     #: The idle clock: when its last work ended, or when it was first seen ready.
     last_used = models.DateTimeField(null=True, blank=True)
     #: How long it had been idle when its stop was claimed.

@@ -11,8 +11,9 @@ def engine_from_settings() -> Engine:
     """Return the engine that the settings name. Only its module is imported."""
     if settings.DORMOUSE_ENGINE == "docker":
         from lifecycle.engines.docker import DockerEngine
+        from lifecycle.engines.docker_addresses import own_id
 
-        return DockerEngine()
+        return DockerEngine(own_id=own_id())
     from lifecycle.engines.process import ProcessEngine
 
     agents_file = settings.DORMOUSE_AGENTS_FILE

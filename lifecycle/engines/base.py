@@ -5,7 +5,7 @@ Every answer belongs to one `Outcome`: a call returns DONE or ALREADY_SO, or rai
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 
 from lifecycle.engines.labels import Labels
@@ -90,6 +90,15 @@ class Inspection:
     def address(self) -> Address | None:
         """The likeliest address. After a probe that succeeded it is the only one, because that one answered."""
         return self.addresses[0] if self.addresses else None
+
+    def at(self, address: Address | None) -> "Inspection | None":
+        """Return the inspection with this address alone, or None if the instance is not reached there any more.
+
+        An instance that was probed without an address is reached at any.
+        """
+        if address is None:
+            return self
+        return replace(self, addresses=(address,)) if address in self.addresses else None
 
     def settings(self) -> Labels:
         """Return the labels. Raises LabelError if they cannot be read."""

@@ -9,17 +9,18 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import docker
 import requests
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 
 from lifecycle.engines import docker_inspection, labels
 from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome
 from lifecycle.engines.deadlines import answers_within
+from lifecycle.engines.docker_addresses import Viewpoint, engine_host, networks_of
 from lifecycle.engines.docker_answers import EXIT_CODES, OTHER_VERSION, Answer, error_of, explain_exit, unwrapped
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
 
@@ -43,11 +44,14 @@ class DockerEngine(Engine):
 
     name = "docker"
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environment: Mapping[str, str] = os.environ, own_id: str | None = None) -> None:
+        """Set up the engine. `own_id` is the container in which Dormouse itself runs, if it does."""
         self._environment = dict(environment)
         self._lock = threading.Lock()
         #: Connected clients, by their timeout in seconds.
         self._clients: dict[int, Any] = {}
+        self._own_id = own_id
+        self._viewpoints: WeakKeyDictionary[Any, Viewpoint] = WeakKeyDictionary()
 
     def instances(self) -> list[ListedInstance]:
         """Return all containers with the label, by one request."""
@@ -67,7 +71,7 @@ class DockerEngine(Engine):
             container = api.inspect_container(name)
             if not docker_inspection.takes_part(name, container):
                 raise Missing(name)
-            return docker_inspection.inspection(name, container, self._remote_host)
+            return docker_inspection.inspection(name, container, self._viewpoint(api), _shared(api, container))
 
         return self._call("inspect", name, ask)
 
@@ -118,11 +122,15 @@ class DockerEngine(Engine):
         is_of_this_start = state["Error"] and unwrapped(state["Error"]) in rejection.error
         return state["ExitCode"] if is_of_this_start and state["ExitCode"] in EXIT_CODES else None
 
-    @property
-    def _remote_host(self) -> str | None:
-        """The host of a remote engine, on which containers' ports are published. None: the engine is local."""
-        url = urlsplit(self._environment.get("DOCKER_HOST", ""))
-        return url.hostname if url.scheme in ("tcp", "http", "https", "ssh") else None
+    def _viewpoint(self, api: Any) -> Viewpoint:
+        """Return from where containers are reached through this connection. The engine is asked once for it."""
+        if api not in self._viewpoints:
+            own = None
+            if self._own_id:
+                with suppress(NotFound):  # it is a container of another engine
+                    own = networks_of(api.inspect_container(self._own_id))
+            self._viewpoints[api] = Viewpoint(engine_host(api), own)
+        return self._viewpoints[api]
 
     def _call(self, call: str, name: str, do: Callable[[Any], T], seconds: int = ASK_SECONDS) -> T:
         """Return what `do` makes of a client whose requests take at most `seconds` as a whole. Raises EngineError.
@@ -155,6 +163,15 @@ class DockerEngine(Engine):
         with self._lock:
             self._clients = {seconds: one for seconds, one in self._clients.items() if one is not api}
         api.close()
+
+
+def _shared(api: Any, container: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the container whose network this one uses, or None if it has its own, or that one is gone."""
+    shared = docker_inspection.shared_container(container)
+    try:
+        return cast(Mapping[str, Any], api.inspect_container(shared)) if shared else None
+    except NotFound:
+        return None
 
 
 def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outcome:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lifecycle.engines import labels
 from lifecycle.engines.base import Address, Inspection, ListedInstance, Phase
+from lifecycle.engines.docker_addresses import Viewpoint, candidates
 from lifecycle.exceptions import LabelError
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ PODMAN_PHASES = {
     "stopping": Phase.RUNNING,
     "stopped": Phase.EXITED,
 }
-ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the address of a published port; nothing binds to it here
-LOOPBACK = {"127.0.0.1", "::1"}
 
 
 def read_list(containers: list[Mapping[str, Any]]) -> list[ListedInstance]:
@@ -64,25 +63,33 @@ def takes_part(name: str, container: Mapping[str, Any]) -> bool:
     return enabled and container["Name"].removeprefix("/") == name
 
 
-def inspection(name: str, container: Mapping[str, Any], remote_host: str | None) -> Inspection:
-    """Return what an inspection says. `remote_host` is the engine's if it is another machine."""
+def shared_container(container: Mapping[str, Any]) -> str | None:
+    """Return the id of the container whose network it uses (`--network container:...`), or None."""
+    mode = str(container["HostConfig"].get("NetworkMode", ""))
+    return mode.removeprefix("container:") if mode.startswith("container:") else None
+
+
+def inspection(
+    name: str, container: Mapping[str, Any], viewpoint: Viewpoint, at: Mapping[str, Any] | None = None
+) -> Inspection:
+    """Return what an inspection says. `at` is the container whose network it uses, if that is another one."""
     state = container["State"]
     read = _labels(name, container)
     phase = _phase(state["Status"])
-    running = phase is Phase.RUNNING
-    port = None if isinstance(read, LabelError) else read.port
-    address = _address(container, port, remote_host) if port and running else None
+    addresses: tuple[Address, ...] = ()
+    if phase is Phase.RUNNING and not isinstance(read, LabelError) and read.port:
+        addresses = candidates(at or container, read.port, viewpoint, read.network)
     return Inspection(
         name=name,
         phase=phase,
         incarnation="" if state["StartedAt"] == NEVER else f"{container['Id']}@{state['StartedAt']}",
         labels=read,
-        addresses=(address,) if address else (),
+        addresses=addresses,
         exit_code=state["ExitCode"] if phase in (Phase.EXITED, Phase.RESTARTING, Phase.DEAD) else None,
         oom=state["OOMKilled"],
         health=(state.get("Health") or {}).get("Status", ""),
         output_mark=state["FinishedAt"],
-        warnings=_warnings(container),
+        warnings=_warnings(container, read),
     )
 
 
@@ -114,9 +121,24 @@ def _labels(name: str, container: Mapping[str, Any]) -> labels.Labels | LabelErr
         )
     exposed = tuple(int(port.split("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))
     try:
-        return labels.read(name, config["Labels"], exposed=exposed, health_interval=_health_interval(config))
+        read = labels.read(name, config["Labels"], exposed=exposed, health_interval=_health_interval(config))
     except LabelError as error:
         return error
+    return _unreachable(name, container, read) or read
+
+
+def _unreachable(name: str, container: Mapping[str, Any], read: labels.Labels) -> LabelError | None:
+    """Return what makes it impossible to reach the port, which can be known before anything is started."""
+    networks = container["NetworkSettings"].get("Networks") or {}
+    if read.network and read.network not in networks and not shared_container(container):
+        on = ", ".join(sorted(networks)) or "none"
+        return LabelError(
+            name, f"{labels.PREFIX}network", read.network, f"is no network of the container: it is on {on}"
+        )
+    if read.port and container["HostConfig"].get("NetworkMode") == "none":
+        reason = "cannot be reached, because the container has no network (--network none)"
+        return LabelError(name, f"{labels.PREFIX}port", str(read.port), reason)
+    return None
 
 
 def _health_interval(config: Mapping[str, Any]) -> timedelta | None:
@@ -127,26 +149,14 @@ def _health_interval(config: Mapping[str, Any]) -> timedelta | None:
     return timedelta(microseconds=nanoseconds / 1000) if nanoseconds else labels.DOCKER_HEALTH_INTERVAL
 
 
-def _warnings(container: Mapping[str, Any]) -> tuple[str, ...]:
+def _warnings(container: Mapping[str, Any], read: labels.Labels | LabelError) -> tuple[str, ...]:
     found = [f"{name!r} is no label of Dormouse's" for name in labels.unknown(container["Config"]["Labels"])]
     policy = container["HostConfig"].get("RestartPolicy", {}).get("Name") or "no"
     if policy != "no":
         found.append(f"its restart policy is {policy}: Docker may start it when Dormouse did not")
+    if isinstance(read, labels.Labels) and not read.port:
+        found.append(f"no work can be sent to it: {labels.PREFIX}port is not set, and its image exposes no port")
     return tuple(found)
-
-
-def _address(container: Mapping[str, Any], port: int, remote_host: str | None) -> Address | None:
-    """Return where `port` of a running container is reached: published, on the host network, or on its own address."""
-    here = remote_host or "127.0.0.1"
-    if container["HostConfig"].get("NetworkMode") == "host":
-        return here, port
-    network = container["NetworkSettings"]
-    for published in (network.get("Ports") or {}).get(f"{port}/tcp") or []:
-        if published["HostIp"] in ALL_INTERFACES | LOOPBACK:
-            loopback = published["HostIp"] if published["HostIp"] in LOOPBACK else here
-            return remote_host or loopback, int(published["HostPort"])
-    addresses = [network.get("IPAddress"), *(one["IPAddress"] for one in (network.get("Networks") or {}).values())]
-    return next(((address, port) for address in addresses if address), None)
 
 
 def _unix(stamp: str) -> float:

@@ -123,6 +123,13 @@ LABELS = (
     Label(
         "dispatch-timeout", parse_optional_duration, "0", "how long the agent may take to begin its answer", "`0`, none"
     ),
+    Label(
+        "network",
+        str,
+        "",
+        "the one of its networks on which the agent is reached",
+        "where its port is published, else each network is tried",
+    ),
     Label("log-tail", whole_number(0, 1000), "20", "lines of output kept with a failure; `0` for none"),
 )
 BY_KEY = {label.key: label for label in LABELS}
@@ -146,6 +153,7 @@ class Labels:
     dispatch_path: str
     dispatch_timeout: timedelta | None
     log_tail: int
+    network: str | None = None
 
 
 def read(

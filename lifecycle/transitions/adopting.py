@@ -39,7 +39,8 @@ class Adopting:
             if failure.cause != Cause.NOT_READY or not self._is_still_ready(row, row.incarnation):
                 return False
             raise
-        return self._is_still_ready(row, ready.incarnation) and Instance.objects.mark_probed(row)
+        is_ready = self._is_still_ready(row, ready.incarnation)
+        return is_ready and Instance.objects.mark_probed(row, address=ready.address)
 
     def _is_still_ready(self, row: Instance, incarnation: str) -> bool:
         """Read the row again, and return whether it is ready and runs `incarnation`."""

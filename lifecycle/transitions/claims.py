@@ -139,7 +139,9 @@ class Claims:
     def settle_started(self, row: Instance, started: Started, **more: Any) -> None:
         """End a start that succeeded. `more` is added to the event's data. Raises ClaimLost."""
         data = {"latency_ms": started.latency_ms, **started.parts_ms, **more}
-        settle = partial(Instance.objects.settle_started, incarnation=started.seen.incarnation)
+        settle = partial(
+            Instance.objects.settle_started, incarnation=started.seen.incarnation, address=started.seen.address
+        )
         self._settle(row, signals.lazy_started, data, settle)
 
     def settle_failed(self, row: Instance, failure: StartFailed, **more: Any) -> None:

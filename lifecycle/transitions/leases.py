@@ -50,8 +50,9 @@ class Leases:
         seen.settings()
         if not seen.running or seen.incarnation != row.incarnation:
             return None
-        lease = self.insert(row)
-        return LeasedInstance(lease, seen) if lease else None
+        reached = reached_as_probed(row, seen)
+        lease = self.insert(row) if reached else None
+        return LeasedInstance(lease, reached) if lease and reached else None
 
     def give_back(self, lease: Lease) -> None:
         """End the lease, and retry until that succeeds: a lease that is left would keep its instance awake for ever."""
@@ -83,3 +84,8 @@ class Leases:
             if not Instance.objects.mark_used(row):
                 return None
             return Lease.objects.create(instance=row, worker=self.worker_id, since=self.clock.now())
+
+
+def reached_as_probed(row: Instance, seen: Inspection) -> Inspection | None:
+    """Return the inspection with the address that answered the probe. None: it is not reached there any more."""
+    return seen.at(tuple(row.address) if row.address else None)

@@ -6,6 +6,7 @@ at once.
 
 import logging
 import signal
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -57,7 +58,7 @@ class Readiness:
             labels = seen.settings()
             if seen.ended or seen.phase is Phase.RESTARTING:
                 raise self.exit_failure(seen, output_mark)
-            why_not = self._ask(seen, labels)
+            why_not, seen = self._ask(seen, labels)
             if why_not is None and self._goes_on_running(seen, labels):
                 return seen
             timeout_seconds = labels.start_timeout.total_seconds()
@@ -103,10 +104,30 @@ class Readiness:
             return StartFailed(seen.name, Cause.OOM, error, code, log_tail)
         return StartFailed(seen.name, Cause.EXITED, f"exited{_with_code(code)} before it was ready", code, log_tail)
 
-    def _ask(self, seen: Inspection, labels: Labels) -> str | None:
-        """Probe once. An unforeseen error counts as a failed probe, so that the run ends in time."""
+    def _ask(self, seen: Inspection, labels: Labels) -> tuple[str | None, Inspection]:
+        """Probe. Return why it is not ready, or None and the inspection with the address that answered."""
         if seen.phase is Phase.PAUSED:
-            return "it is paused"
+            return "it is paused", seen
+        if len(seen.addresses) < 2:
+            return self._ask_one(seen, labels), seen
+        if labels.ready in ("http", "tcp"):
+            return self._ask_each(seen, labels)
+        why_not = self._ask_one(seen, labels)
+        return why_not, seen if why_not else self._ask_each(seen, replace(labels, ready="tcp"))[1]
+
+    def _ask_each(self, seen: Inspection, labels: Labels) -> tuple[str | None, Inspection]:
+        """Probe every address at the same time, because one may hang, and use the first that answers."""
+        narrowed = [replace(seen, addresses=(address,)) for address in seen.addresses]
+        pool = ThreadPoolExecutor(len(narrowed), thread_name_prefix="probe")
+        asked = {pool.submit(self._ask_one, one, labels): one for one in narrowed}
+        pool.shutdown(wait=False)
+        for done in as_completed(asked):
+            if done.result() is None:
+                return None, asked[done]
+        return "; ".join(str(one.result()) for one in asked), seen
+
+    def _ask_one(self, seen: Inspection, labels: Labels) -> str | None:
+        """Probe once. An unforeseen error counts as a failed probe, so that the run ends in time."""
         try:
             return self.probe(seen, labels)
         except Exception as error:

@@ -4,10 +4,20 @@ from dataclasses import dataclass
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Inspection, Phase
-from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, Missing, StartFailed, UnknownInstance
+from lifecycle.engines.labels import PREFIX
+from lifecycle.exceptions import (
+    Cause,
+    EngineRefused,
+    EngineUnreachable,
+    LabelError,
+    Missing,
+    StartFailed,
+    UnknownInstance,
+)
 from lifecycle.models import Instance, State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
+from lifecycle.transitions.leases import reached_as_probed
 from lifecycle.transitions.readiness import missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 from lifecycle.transitions.starting import Starting
@@ -85,7 +95,10 @@ class Waking:
         except Missing as error:
             self.starting.fail(row, missing_failure(error))
             return None
-        seen.settings()
+        if seen.settings().port is None:
+            raise LabelError(
+                row.name, f"{PREFIX}port", "", "is not set, and no port is exposed: nothing can be sent to it"
+            )
         return seen
 
     def _check_patience(self, seen: Inspection, began: float) -> None:
@@ -104,8 +117,8 @@ class Waking:
 
     def _is_usable(self, row: Instance, seen: Inspection) -> bool:
         """Return whether a running instance is ready. One that others started is adopted, and probed first."""
-        is_probed = row.state == State.READY and row.probed and row.incarnation == seen.incarnation
-        return is_probed or self.adopting.adopt_and_probe(row, seen)
+        is_known = row.state == State.READY and row.probed and row.incarnation == seen.incarnation
+        return (is_known and reached_as_probed(row, seen) is not None) or self.adopting.adopt_and_probe(row, seen)
 
     def _join(self, row: Instance) -> None:
         """Wait for a run of another worker, or for its recovery. Raises StartFailed if that run failed."""

@@ -143,7 +143,7 @@ def test_a_caller_that_is_cancelled_while_it_takes_its_lease_leaves_none(wakes, 
 
 
 def test_callers_of_one_instance_whose_inspection_hangs_do_not_hold_another_up(wakes, engine):
-    engine.add("healthy", idle_timeout="1m", ready="running")
+    engine.add("healthy", idle_timeout="1m", port="8081")
     run(use(wakes))
     run(use(wakes, "healthy"))
     gate = threading.Event()

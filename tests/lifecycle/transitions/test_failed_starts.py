@@ -51,7 +51,7 @@ def test_a_rejected_start_stops_nothing(lifecycle, engine, box):
 
 
 def test_one_that_exits_before_it_is_ready_is_told_with_code_and_output(lifecycle, engine, events):
-    engine.add(NAME, Program.FAILS)
+    engine.add(NAME, Program.FAILS, port="8080")
     with pytest.raises(StartFailed):
         use(lifecycle)
     assert events.only("lazy_start_failed") == {

@@ -33,7 +33,7 @@ def test_the_idle_time_begins_with_the_end_of_the_work(lifecycle, clock, box):
 
 
 def test_a_timeout_of_zero_is_never(lifecycle, engine, clock, events):
-    box = engine.add(NAME, idle_timeout="0")
+    box = engine.add(NAME, idle_timeout="0", port="8080")
     idle(lifecycle, clock, 10**6)
     stop_idle(lifecycle)
     assert box.running

@@ -1,0 +1,92 @@
+"""Where a container's port may be reached from here: the candidates, of which the readiness probe finds the right one.
+
+They follow from the connection that is really used (DOCKER_HOST or the docker context), from the container's networks,
+and from whether Dormouse is itself a container of this engine.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lifecycle.engines.base import Address
+
+ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the address of a published port; nothing binds to it here
+LOOPBACK = {"127.0.0.1", "::1"}
+#: Files that Docker and Podman make in each container.
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """From where containers are reached."""
+
+    #: The host of the engine's connection. None: it is this machine's engine.
+    engine_host: str | None = None
+    #: The networks of Dormouse's own container, with their gateways. None: it is no container of this engine.
+    own_networks: Mapping[str, str] | None = None
+
+
+def engine_host(api: Any) -> str | None:
+    """Return the host that a connected client of the SDK talks to. None: a socket of this machine."""
+    ssh_host = getattr(getattr(api, "_custom_adapter", None), "ssh_params", {}).get("hostname")
+    if ssh_host:
+        return str(ssh_host)
+    url = urlsplit(api.base_url)
+    return url.hostname if url.scheme in ("http", "https") else None
+
+
+def own_id(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the id of the container in which this process runs, or None. Its host name is the id's beginning."""
+    in_container = any(mark.exists() for mark in CONTAINER_MARKS)
+    return environment.get("HOSTNAME") or socket.gethostname() if in_container else None
+
+
+def networks_of(container: Mapping[str, Any]) -> dict[str, str]:
+    """Return the networks of Dormouse's own container by name, with their gateways."""
+    return {name: one["Gateway"] for name, one in container["NetworkSettings"]["Networks"].items()}
+
+
+def candidates(
+    container: Mapping[str, Any], port: int, viewpoint: Viewpoint, network: str | None
+) -> tuple[Address, ...]:
+    """Return where `port` of a running container may be reached, the likeliest first.
+
+    `network` is the name of the one network to use, as the label `dormouse.network` says. None: any of them.
+    """
+    own = viewpoint.own_networks
+    networks = container["NetworkSettings"].get("Networks") or {}
+    if network:
+        return _on(networks, [network], port)
+    if own is not None:
+        shared = _on(networks, [name for name in networks if name in own], port)
+        gateways = [gateway for gateway in own.values() if gateway]
+        published = [(gateway, number) for gateway in gateways[:1] for _, number in _published(container, port)]
+        return tuple(dict.fromkeys([*shared, *published]))
+    if container["HostConfig"].get("NetworkMode") == "host":
+        return ((viewpoint.engine_host or "127.0.0.1", port),)
+    published = [_from_outside(host, number, viewpoint.engine_host) for host, number in _published(container, port)]
+    return tuple(dict.fromkeys(published)) or _on(networks, list(networks), port)
+
+
+def _published(container: Mapping[str, Any], port: int) -> list[Address]:
+    """Return the host's addresses to which the port is published."""
+    bindings = (container["NetworkSettings"].get("Ports") or {}).get(f"{port}/tcp") or []
+    return [(one["HostIp"], int(one["HostPort"])) for one in bindings]
+
+
+def _from_outside(host: str, port: int, engine_host: str | None) -> Address:
+    """Return where a published port is reached. The engine's loopback is not ours if the engine is elsewhere."""
+    if host in ALL_INTERFACES or (engine_host and host in LOOPBACK):
+        return engine_host or "127.0.0.1", port
+    return host, port
+
+
+def _on(networks: Mapping[str, Any], names: list[str], port: int) -> tuple[Address, ...]:
+    """Return the container's own addresses on the named networks."""
+    found = [networks[name] for name in names if name in networks]
+    addresses = [one["IPAddress"] or one.get("GlobalIPv6Address", "") for one in found]
+    return tuple((address, port) for address in addresses if address)
