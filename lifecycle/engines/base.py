@@ -156,6 +156,13 @@ class Engine(ABC):
         instant may be missing. Raises Missing.
         """
 
+    def check_listener(self, seen: Inspection) -> None:
+        """Raise StartRejected if another program than the instance may get the work that is sent to its address.
+
+        Asked once, when the readiness probe has succeeded. A container has addresses of its own.
+        """
+        return
+
     def watch_changes(self) -> Iterator[str] | None:
         """Yield the names of instances when something happens to them, until the connection ends.
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from access import private_files
 from lifecycle.engines import agents_file as agents
-from lifecycle.engines import keeper, labels
+from lifecycle.engines import keeper, labels, listeners
 from lifecycle.engines.agents_file import AgentsFile
 from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.run_file import RunFile
@@ -106,6 +106,16 @@ class ProcessEngine(Engine):
                 if _signal_and_wait(run_file, number, seconds):
                     return Outcome.DONE
         raise EngineRefused(_why_not_ended(name, run_file))
+
+    def check_listener(self, seen: Inspection) -> None:
+        """Raise StartRejected if a socket that may get the instance's work belongs to none of its processes."""
+        if seen.address is None:
+            return
+        port = seen.address[1]
+        with suppress(PermissionError):  # a process that changed its user does not show its sockets
+            strangers = listeners.find_listeners(port) - listeners.find_sockets(self._run_file(seen.name).processes())
+            if strangers & listeners.find_listeners(port):  # a second look: it may have been ours, and closed since
+                raise _port_conflict(port)
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
         """Return the last lines of the output, which each start empties."""
@@ -224,6 +234,13 @@ def _check_port(port: int | None) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError as error:
+            why = f"its port {port} may only be used by root: set another port"
+            raise StartRejected(why) from error
         except OSError as error:
-            why = f"its port {port} is taken by another program ({error.strerror}); stop that, or set another port"
-            raise StartRejected(why, Cause.PORT_CONFLICT) from error
+            raise _port_conflict(port) from error
+
+
+def _port_conflict(port: int) -> StartRejected:
+    why = f"its port {port} is taken by another program, which would get its work: stop that, or set another port"
+    return StartRejected(why, Cause.PORT_CONFLICT)

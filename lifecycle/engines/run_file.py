@@ -75,6 +75,11 @@ class RunFile:
         started = processes.parse_start_ticks(stat)
         return int(pid) if pid.isdigit() and started and processes.start_ticks(int(pid)) == started else None
 
+    def processes(self) -> list[int]:
+        """Return the pids of the command and all its descendants."""
+        keeper = self.keeper()
+        return descendants(keeper) if keeper else []
+
     def signal(self, number: int) -> bool:
         """Send a signal: SIGKILL to every process of the instance, another one to its keeper, which passes it on.
 

@@ -50,7 +50,8 @@ class Readiness:
 
         `output_mark` is that of an inspection before the start; output after it belongs to this run.
 
-        Raises StartFailed if it ended or was not ready in time, LabelError, Missing and EngineUnreachable.
+        Raises StartFailed if it ended or was not ready in time, StartRejected if another program answers in its place,
+        LabelError, Missing and EngineUnreachable.
         """
         began = self.clock.monotonic()
         while True:
@@ -60,6 +61,7 @@ class Readiness:
                 raise self.exit_failure(seen, output_mark)
             why_not, seen = self._ask(seen, labels)
             if why_not is None and self._goes_on_running(seen, labels):
+                self.engine.check_listener(seen)
                 return seen
             timeout_seconds = labels.start_timeout.total_seconds()
             waited_seconds = self.clock.monotonic() - began

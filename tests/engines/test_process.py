@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 
 from lifecycle.engines.base import Outcome
-from lifecycle.engines.keeper import MAX_OUTPUT_BYTES, descendants
+from lifecycle.engines.keeper import MAX_OUTPUT_BYTES
 from lifecycle.engines.process import ProcessEngine
 from lifecycle.engines.run_file import RunFile
 from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, Missing, StartRejected
@@ -43,8 +43,7 @@ def run_file(rig, name):
 
 def pids(rig, name):
     """Return the pids of the living processes of the instance, without its keeper."""
-    keeper = run_file(rig, name).keeper()
-    return [pid for pid in descendants(keeper) if processes.start_ticks(pid)] if keeper else []
+    return [pid for pid in run_file(rig, name).processes() if processes.start_ticks(pid)]
 
 
 def output(engine, name):
