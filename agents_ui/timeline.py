@@ -191,13 +191,15 @@ def cursor_at(moment: datetime) -> int:
 def newer_than(chosen: Filter, after: int) -> Activity:
     """Return the first events after the cursor `after`. If there are more, the reader asks again and misses none.
 
-    `pruned` is set if events after the cursor were pruned, or the cursor is in the future of this log.
+    `pruned` is set if events after the cursor were pruned, or the cursor is in the future of this log, or from a log
+    that was replaced by an older copy.
     """
     _, end = EventLog.objects.bounds()
     events = list(chosen.events().after(after).filter(id__lte=end)[: MAX_NEW_ROWS + 1])
     more = len(events) > MAX_NEW_ROWS
     events = events[:MAX_NEW_ROWS]
     pruned = not LogFloor.now() <= after <= end  # read last, because a prune meanwhile may have removed rows above
+    pruned = pruned or EventLog.objects.find_restored(after) is not None
     return Activity([Row(event) for event in reversed(events)], events[-1].id if more else end, more, pruned)
 
 

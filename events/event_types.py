@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from events.models import EventLog
+from events.models import LOG_RESTORED, EventLog
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ DISPLAYS = {
         "Failed to start", "alert", lambda data: f"failed to start: {data['error']}", is_failure=True
     ),
     "work.failed": EventDisplay("Failed at work", "alert", lambda data: _failed_at_work(data), is_failure=True),
+    LOG_RESTORED: EventDisplay("Event log replaced by an older copy", "alert"),
 }
 
 #: Why a start failed, in words. A cause that is not listed is displayed as it is.

@@ -39,11 +39,11 @@ class EventLogStorage(StorageBase):  # type: ignore[misc]  # the library is not 
         """Return at most `limit` events after `last_id`, oldest first.
 
         Raises EventDoesNotExist, with the current id, if events after `last_id` may be missing: it is in the future,
-        or below the oldest event kept.
+        below the oldest event kept, or from a log that was replaced by an older copy.
         """
         rows, floor = EventLog.objects.after(last_id)[:limit].read() if channel == CHANNEL else ([], 0)
         latest = rows[-1].id if rows else self.get_current_id(channel)
-        if not floor <= last_id <= latest:
+        if not floor <= last_id <= latest or EventLog.objects.find_restored(last_id) is not None:
             raise EventDoesNotExist(f"no event {last_id} is kept", self.get_current_id(channel))
         return [as_event(row) for row in rows]
 

@@ -10,7 +10,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events.models import EventLog
+from events import high_water
+from events.models import LOG_RESTORED, EventLog
 
 MAX_DATA_BYTES = 64 * 1024
 #: Deeper data could be written, but not be read by code that is deep in its own stack. One such row would end every
@@ -18,8 +19,8 @@ MAX_DATA_BYTES = 64 * 1024
 MAX_DATA_DEPTH = 100
 MAX_INSTANCE_CHARACTERS = 255
 TYPE = re.compile(r"[!-~]([ -~]{0,98}[!-~])?")
-#: Names that mean something else on the stream, or in a browser's EventSource.
-RESERVED_TYPES = {"keep-alive", "open", "message", "error"}
+#: Names that mean something else on the stream, or in a browser's EventSource, and the one that only Dormouse records.
+RESERVED_TYPES = {"keep-alive", "open", "message", "error", LOG_RESTORED}
 #: The number of PostgreSQL's advisory lock: "dormouse" in ASCII.
 ADVISORY_LOCK = int.from_bytes(b"dormouse")
 #: The channel on which PostgreSQL's writers send a notification with their commit.
@@ -55,8 +56,18 @@ def record(
     )
     with transaction.atomic():
         _wait_for_turn()
+        high_water.skip_past_mark()
         row.save(force_insert=True)
+        transaction.on_commit(lambda: high_water.note(row.id))
     return row
+
+
+def skip_past_mark() -> None:
+    """Make sure that the log is not an older copy of itself. Raises DatabaseError."""
+    if high_water.is_behind():
+        with transaction.atomic():
+            _wait_for_turn()
+            high_water.skip_past_mark()
 
 
 def replace_unstorable(text: str) -> str:

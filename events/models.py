@@ -15,6 +15,8 @@ PRUNE_BATCH_ROWS = 1000
 PRUNE_PAUSE_SECONDS = 0.01
 #: `container.*` stands for all types that begin with `container.`.
 WILDCARD = ".*"
+#: The event that says that an older copy took the log's place: the ids `from` to `to` are gone.
+LOG_RESTORED = "dormouse.log_restored"
 MAX_TYPES = 10_000
 
 
@@ -72,6 +74,13 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
         latest = self.aggregate(id=Max("id"))["id"]
         oldest = self.filter(id__gt=floor).aggregate(id=Min("id"))["id"]
         return oldest or 0, max(latest or 0, floor)
+
+    def find_restored(self, cursor: int) -> int | None:
+        """Return where a reader continues whose `cursor` is one of the ids that are gone. None: it is not."""
+        for data in self.filter(type=LOG_RESTORED, id__gt=cursor).order_by("id").values_list("data", flat=True):
+            if data["from"] <= cursor <= data["to"]:
+                return int(data["from"]) - 1
+        return None
 
     def floor_before(self, moment: datetime, now: datetime) -> int:
         """Return the id of the newest event before `moment` that no event of the time from `moment` to `now` precedes.

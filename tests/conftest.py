@@ -9,7 +9,7 @@ import pytest
 from django.test import TransactionTestCase
 
 from access import tokens
-from events import triggers
+from events import high_water, triggers
 from tests.servers import Server, database_url
 
 #: Fixtures that start a web process or another program.
@@ -50,6 +50,14 @@ def the_log_can_be_emptied_after_a_test() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", without_triggers)
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Forget the highest id of an earlier test database of the same name."""
+    high_water.mark_path().unlink(missing_ok=True)
+    yield
+    high_water.mark_path().unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, connections
 
+from events import high_water
 from events.eventstream import encode
-from events.models import EventLog, LogFloor
+from events.log import skip_past_mark
+from events.models import LOG_RESTORED, EventLog, LogFloor
 from events.stream.commits import watch_commits
 from events.stream.ring import Chunk, Entry, EventFilter, Ring, make_chunk
 
@@ -54,6 +56,8 @@ class Tail:
         self._has_grown = asyncio.Event()
         self._shared_queries: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
         self._position: int | None = None
+        #: The first and the last of the ids that are gone since this tail began.
+        self._gone: list[tuple[int, int]] = []
         self._trouble = ""
         self._stopped = threading.Event()
         self._pages = ThreadPoolExecutor(1, "events-pages")  # one is enough: Python runs one thread at a time
@@ -62,8 +66,11 @@ class Tail:
     async def locate(self, requested: int | str | None) -> int:
         """Return the cursor to start from: `requested`, or the end of the log if that is None.
 
-        Raises CursorLost if `requested` is no number, is in the future, or was pruned. Raises DatabaseError.
+        Raises CursorLost if `requested` is no number, is in the future, was pruned, or is from a log that was replaced
+        by an older copy. Raises DatabaseError.
         """
+        if isinstance(requested, int):
+            await self._check_is_not_gone(requested)
         if requested is None or requested == self.ring.head:
             return self.ring.head
         if isinstance(requested, int) and await self._ring_continues(requested):
@@ -74,13 +81,17 @@ class Tail:
             raise CursorLost(requested, oldest, latest, self.ring.head)
         if requested < floor:
             raise CursorLost(requested, oldest, latest, floor)
+        restored = await self._query(EventLog.objects.find_restored, requested)
+        if restored is not None:
+            raise CursorLost(requested, oldest, latest, max(restored, floor))
         return requested
 
     async def after(self, cursor: int, event_filter: EventFilter, max_bytes: int) -> Chunk:
         """Return what follows `cursor`: at least one event if there is one, then more up to `max_bytes`.
 
-        Raises CursorLost if events after it were pruned, and DatabaseError.
+        Raises CursorLost if events after it were pruned, or it is gone, and DatabaseError.
         """
+        await self._check_is_not_gone(cursor)
         if cursor >= self.ring.start:
             return self.ring.take(cursor, event_filter, max_bytes)
         return await self._share_query(read_page, cursor, self.ring.head, event_filter, max_bytes)
@@ -104,6 +115,13 @@ class Tail:
         self._stopped.set()
         self._pages.submit(connections.close_all)
         self._pages.shutdown(wait=False)
+
+    async def _check_is_not_gone(self, cursor: int) -> None:
+        """Raise CursorLost if `cursor` is an id that is gone since this tail began."""
+        for first, last in self._gone:
+            if first <= cursor <= last:
+                floor, oldest, latest = await self._query(read_bounds)
+                raise CursorLost(cursor, oldest, latest, max(first - 1, floor))
 
     async def _ring_continues(self, cursor: int) -> bool:
         """Return whether the ring holds what follows `cursor`, and nothing of that was pruned."""
@@ -139,6 +157,12 @@ class Tail:
         self.ring.skip_to(floor)
         self._wake_readers()
 
+    def _note_gone(self, first: int, last: int) -> None:
+        self._gone.append((first, last))
+        if self.ring.head >= first:
+            self.ring.skip_to(self.ring.head)
+        self._wake_readers()
+
     def _wake_readers(self) -> None:
         self._has_grown.set()
         self._has_grown = asyncio.Event()
@@ -171,6 +195,7 @@ class Tail:
     def _read(self) -> None:
         """Read all rows after the position, and hand them to the event loop."""
         if self._position is None:
+            skip_past_mark()
             self._position = EventLog.objects.bounds()[1]
             self._loop.call_soon_threadsafe(self._begin, self._position)
         while True:
@@ -180,8 +205,15 @@ class Tail:
                 self._loop.call_soon_threadsafe(self._skip_to, floor)
                 continue
             if rows:
+                for row in rows:
+                    if row.type == LOG_RESTORED:
+                        self._loop.call_soon_threadsafe(self._note_gone, row.data["from"], row.data["to"])
                 self._loop.call_soon_threadsafe(self._append, [make_entry(row) for row in rows])
                 self._position = rows[-1].id
+                high_water.note(self._position)
+            elif high_water.is_behind():
+                skip_past_mark()
+                continue
             if len(rows) < BATCH_ROWS:
                 return
 

@@ -1,5 +1,6 @@
 """A SQLite database whose file changes under a running Dormouse: everything notices, and uses the new file."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from access.database import NOT_MIGRATED
+from events.models import LOG_RESTORED
 from tests.events.stream.listening import listening
 from tests.servers import PROJECT, Server, wait_for
 
@@ -124,6 +126,36 @@ def test_every_part_goes_on_with_what_is_there_now(site, change):
     asked = site.ask("SELECT asked FROM lifecycle_enginesight")
     wait_for(lambda: site.ask("SELECT asked FROM lifecycle_enginesight") > asked, what="a sweep")
     assert "Traceback" not in site.log()
+
+
+@pytest.mark.parametrize("change", [restore_in_place, put_another_file_in_its_place])
+def test_a_connected_reader_is_told_which_events_are_gone(site, change):
+    server = site.serve()
+    kept = site.record()
+    backup = site.copy("backup.sqlite3")
+    last = [site.record() for _ in range(3)][-1]
+    with listening(server, f"?after={last}") as messages:
+        assert next(messages).event == "stream-open"
+        change(site, backup)
+        reset, restored = next(messages), next(messages)
+        assert (reset.event, reset.id) == ("stream-reset", str(kept))
+        assert json.loads(restored.data) | {"at": ""} == {"from": kept + 1, "to": last, "at": ""}
+        assert site.record() > last
+
+
+def test_a_returning_reader_is_told_if_the_log_was_restored_at_rest(site):
+    server = site.serve()
+    kept = site.record()
+    backup = site.copy("backup.sqlite3")
+    last = [site.record() for _ in range(3)][-1]
+    server.stop()
+    put_another_file_in_its_place(site, backup)
+    assert site.record() > last  # another process, which knows the mark from the file
+    server.start().wait_until_up()
+    with listening(server, f"?after={last}") as messages:
+        assert [next(messages).event for _ in range(2)] == ["stream-open", "stream-reset"]
+    with listening(server, f"?after={kept}") as messages:
+        assert [next(messages).event for _ in range(3)] == ["stream-open", LOG_RESTORED, "a.b"]
 
 
 def test_a_database_that_cannot_be_written_is_said_and_heals(site):

@@ -53,7 +53,7 @@ class Command:
 class Site:
     def __init__(self, cluster: Cluster, database: str, folder: Path) -> None:
         self.cluster, self.database, self.folder = cluster, database, folder
-        self.environment = {"DATABASE_URL": cluster.url(database)}
+        self.environment = {"DATABASE_URL": cluster.url(database), "DORMOUSE_VAR_DIR": str(folder / "var")}
         self.servers: list[Server] = []
         self.commands: list[Command] = []
         self.recorder: Command | None = None
@@ -64,7 +64,7 @@ class Site:
         return server.wait_until_up()
 
     def run(self, code: str, query: str = "") -> Command:
-        command = Command(code, {"DATABASE_URL": self.environment["DATABASE_URL"] + query})
+        command = Command(code, self.environment | {"DATABASE_URL": self.environment["DATABASE_URL"] + query})
         self.commands.append(command)
         return command
 
