@@ -13,6 +13,7 @@ from environs import FileAwareEnv
 
 import config
 from access import private_files
+from access.logs import drop_traceback_of_host
 from access.secret_files import SecretFileError, read_or_create_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -227,8 +228,15 @@ EVENTSTREAM_CHANNELMANAGER_CLASS = "events.eventstream.EventLogChannelManager"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "formatters": {
+        "plain": {
+            "()": "access.logs.OneLineFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
+    "filters": {"host": {"()": lambda: drop_traceback_of_host}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["host"]}},
     "root": {"handlers": ["console"], "level": "INFO"},
     # httpx would log a line for each probe and each dispatch, and daphne how it listens.
     "loggers": {
