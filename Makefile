@@ -7,7 +7,7 @@ VENV := .venv/bin
 PIP := $(VENV)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 COVERAGE_ARGS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-.PHONY: help demo run test test-fast check format bench pictures requirements pre-commit clean
+.PHONY: help demo run test test-fast check format bench soak pictures requirements pre-commit clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
@@ -43,6 +43,9 @@ format: .venv/dev.stamp ## format the code, and mend what ruff can mend
 # With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST, cold starts too.
 bench: .venv/dev.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp) ## measure, and write docs/benchmarks.md (ARGS="--help")
 	@$(VENV)/python -m benchmarks $(ARGS)
+
+soak: .venv/dev.stamp ## load a web process as strangers and hostile agents would, on 127.0.0.1 (ARGS="--help")
+	@$(VENV)/python -m benchmarks.soak $(ARGS)
 
 pictures: .venv/dev.stamp ## take the pictures of the README, with Chromium
 	@$(VENV)/python -m tools.pictures
