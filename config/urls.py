@@ -6,9 +6,12 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from config.openapi import openapi
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="agents")),
     path("agents/", include("agents_ui.urls")),
+    path("api/openapi.json", openapi, name="api-openapi"),
     path("api/", include("events.urls")),
     path("api/", include("lifecycle.api.urls")),
     path("admin/", admin.site.urls),
