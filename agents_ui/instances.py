@@ -184,6 +184,8 @@ class EngineNotice:
     answered: datetime | None = None
     asked: datetime | None = None
     is_stale: bool = False
+    #: Whether the engine answered at the latest sweep. An error is then Dormouse's own, or about one instance.
+    has_answered: bool = False
 
 
 def overview() -> Overview:
@@ -218,4 +220,5 @@ def engine_notice() -> EngineNotice:
     if latest is None:
         return EngineNotice(engine, is_stale=True)
     is_stale = assembly.clock.now() - latest.asked > STALE_AFTER
-    return EngineNotice(engine, latest.error, latest.answered, latest.asked, is_stale)
+    has_answered = latest.answered == latest.asked
+    return EngineNotice(engine, latest.error, latest.answered, latest.asked, is_stale, has_answered)

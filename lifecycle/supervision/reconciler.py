@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from queue import SimpleQueue
 from typing import Any
 
+from django.db import DatabaseError
+
 from lifecycle.engines import labels
 from lifecycle.engines.base import Inspection, ListedInstance
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineRefused, EngineUnreachable, LabelError, Missing
@@ -38,6 +40,8 @@ class Reconciler:
         self._labels_read: dict[str, tuple[str, Mapping[str, str]]] = {}
         self._marked: SimpleQueue[str] = SimpleQueue()
         self._must_inspect_ready = True
+        #: By instance: the unforeseen error of the latest look at it, as a sentence.
+        self._troubles: dict[str, str] = {}
         #: By instance whose inspection hung: until when it is left alone, in monotonic seconds.
         self._left_alone_until: dict[str, float] = {}
 
@@ -61,15 +65,20 @@ class Reconciler:
             if must_inspect_ready:
                 marked |= {row.name for row in rows.values() if row.state == State.READY}
             listed = {one.name: one for one in self._list()}
-            self._note_status("")
             self._compare(rows, listed, marked)
+            self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
+            self._note_status("; ".join(self._troubles.values()), answered=True)
         except EngineError as error:
             self._must_inspect_ready = True
-            self._note_status(str(error))
+            self._note_status(str(error), answered=False)
             raise
         except Exception:
             self._must_inspect_ready = True  # the marks of this pass are lost
             raise
+
+    def note_failed_sweep(self, error: Exception) -> None:
+        """Note an unforeseen error, so that the page says why nothing is stopped or seen any more."""
+        self._note_status(f"the sweep failed ({error!r}); Dormouse's log has the details", answered=True)
 
     def _list(self) -> list[ListedInstance]:
         try:
@@ -85,6 +94,7 @@ class Reconciler:
                 if name in marked:
                     self.mark_for_inspection(name)
                 continue
+            self._troubles.pop(name, None)
             with self._skip_if_it_hangs(name, hung):
                 self._follow(rows.get(name) or self._register(one), one, name in marked)
         for name in rows.keys() - listed.keys():
@@ -112,6 +122,12 @@ class Reconciler:
                 hung.append(name)
             if len(hung) > 1:
                 raise
+        except DatabaseError:
+            raise
+        except Exception as error:
+            self._left_alone_until[name] = self._clock.monotonic() + HANGING_SECONDS
+            logger.exception("%s is left alone for %d s, because looking at it failed", name, HANGING_SECONDS)
+            self._troubles[name] = f"{name} is left out of the sweep, because looking at it failed ({error!r})"
 
     def _follow(self, row: Instance, one: ListedInstance, is_marked: bool) -> None:
         """Inspect the instance if its row may be out of date, and note what is seen."""
@@ -158,14 +174,14 @@ class Reconciler:
         except Missing:
             return None
 
-    def _note_status(self, error: str) -> None:
-        """Note that the engine answered, or why it did not."""
+    def _note_status(self, error: str, *, answered: bool) -> None:
+        """Note whether the engine answered, and what went wrong."""
         now = self._clock.now()
-        values: dict[str, Any] = {"asked": now, "error": error, "answered": None if error else now}
+        values: dict[str, Any] = {"asked": now, "error": error, "answered": now if answered else None}
         status, is_new = EngineStatus.objects.get_or_create(engine=self._engine.name, defaults=values)
         if not is_new and (status.error != error or _is_old(status.asked, now)):
             status.asked, status.error = now, error
-            status.answered = status.answered if error else now
+            status.answered = now if answered else status.answered
             status.save()
 
 

@@ -42,8 +42,9 @@ class Supervisor:
             except DatabaseError as error:
                 self._log_once(f"The database cannot be used: {error}")
                 connections.close_all()
-            except Exception:
+            except Exception as error:
                 logger.exception("A sweep failed")
+                self._note_failed_sweep(error)
             self._engine_event.wait(SWEEP_SECONDS)
             if ended.wait(PAUSE_SECONDS):
                 return
@@ -64,6 +65,12 @@ class Supervisor:
         self._log_once("")
         for row in stopping.find_idle():
             self._run_in_thread(lambda row=row: stopping.stop_idle(row))  # type: ignore[misc]
+
+    def _note_failed_sweep(self, error: Exception) -> None:
+        try:
+            self._reconciler.note_failed_sweep(error)
+        except DatabaseError as trouble:
+            logger.warning("The page cannot say that a sweep failed: %s", trouble)
 
     def _watch_engine(self, ended: threading.Event) -> None:
         """Follow the engine's events, so that a change is seen before the next sweep, and no short life is missed."""

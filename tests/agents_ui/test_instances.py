@@ -112,10 +112,18 @@ def test_all_is_quiet_while_the_engine_answers(signed_in: Client, now: datetime)
 
 
 def test_an_engine_that_does_not_answer_is_said_with_its_error(signed_in: Client, now: datetime):
-    EngineStatus.objects.update(error="no such socket <here>")
+    EngineStatus.objects.update(error="no such socket <here>", answered=now - timedelta(minutes=1))
     page = signed_in.get(ADDRESS)
     assertContains(page, "The process engine does not answer.")
     assertContains(page, "no such socket &lt;here&gt;")
+
+
+def test_an_error_of_a_sweep_is_not_said_to_be_the_engines(signed_in: Client, now: datetime):
+    EngineStatus.objects.update(error="the sweep failed (KeyError('x'))", asked=now, answered=now)
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Looking at the agents failed.")
+    assertContains(page, "the sweep failed (KeyError(&#x27;x&#x27;))")
+    assertNotContains(page, "does not answer")
 
 
 def test_a_supervisor_that_has_never_asked_is_reported(signed_in: Client):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from lifecycle.exceptions import EngineUnreachable
+from lifecycle.exceptions import EngineRefused, EngineUnreachable
 from lifecycle.models import EngineStatus, Instance, State
 from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, leased, make_row, row, stop_idle
@@ -245,3 +245,44 @@ def test_the_labels_of_one_that_is_being_started_are_read_later(reconciler, engi
     hanging = Hanging(engine, clock, {NAME})
     reconciler.reconcile()
     assert hanging.asked == []
+
+
+def test_an_unforeseen_error_about_one_instance_costs_no_other_its_sweep(reconciler, engine, box, clock):
+    odd = engine.add("an-odd-one", port="8081")
+    box.begin()
+    odd.begin()
+    inspect = engine.inspect
+
+    def inspect_or_fail(name):
+        if name == "an-odd-one":
+            raise ZeroDivisionError("oops")
+        return inspect(name)
+
+    engine.inspect = inspect_or_fail
+    reconciler.reconcile()
+    assert row().state == State.READY
+    assert "an-odd-one is left out of the sweep" in EngineStatus.objects.get().error
+    reconciler.reconcile()
+    assert "ZeroDivisionError('oops')" in EngineStatus.objects.get().error
+    engine.inspect = inspect
+    clock.go(30)
+    reconciler.reconcile()
+    assert (row("an-odd-one").state, EngineStatus.objects.get().error) == (State.READY, "")
+
+
+def test_a_refused_inspection_costs_no_other_its_sweep(reconciler, engine, box):
+    for name in ("z", "a", "b"):
+        engine.add(name, port="8081").begin()
+    box.begin()
+    engine.before["inspect"] = [raising(EngineRefused("no")) for _ in range(3)]
+    reconciler.reconcile()
+    assert row("b").state == State.READY
+
+
+def test_a_failed_sweep_is_a_sentence_until_one_succeeds(reconciler, box):
+    reconciler.note_failed_sweep(KeyError("x"))
+    status = EngineStatus.objects.get()
+    assert status.error == "the sweep failed (KeyError('x')); Dormouse's log has the details"
+    assert status.answered == status.asked
+    reconciler.reconcile()
+    assert EngineStatus.objects.get().error == ""
