@@ -64,13 +64,14 @@ class LifecycleError(Exception):
 
 @dataclass(eq=False)
 class UnknownInstance(LifecycleError):
-    """No instance of that name is known, and the engine has none."""
+    """No instance of that name is known, and the engine has none. `hint` says how an instance takes part."""
 
     status = HTTPStatus.NOT_FOUND
     instance: str
+    hint: str = ""
 
     def __str__(self) -> str:
-        return f"No instance is called {self.instance}. A container takes part with the label dormouse.enable=true."
+        return f"No instance is called {self.instance}. {self.hint}".strip()
 
 
 @dataclass(eq=False)
@@ -155,6 +156,8 @@ class Missing(EngineError):
 
     outcome = Outcome.NOT_THERE
     words: str = ""
+    #: What a person can do to have it again.
+    remedy: str = "create it again under this name, with the label dormouse.enable=true"
 
     @property
     def instance(self) -> str:

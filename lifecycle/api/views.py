@@ -17,6 +17,7 @@ from access.tokens import limits_of
 from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.dispatch.dispatcher import Answer, Work
+from lifecycle.engines import HOW_TO_TAKE_PART
 from lifecycle.exceptions import LifecycleError, UnknownInstance
 from lifecycle.models import EngineStatus, Instance
 
@@ -48,7 +49,7 @@ def instance(request: HttpRequest, name: str) -> HttpResponse:
         return refused
     rows = Instance.objects.filter(pk=name) if _can_be_a_name(name) else []
     if not rows:
-        return _problem_of(UnknownInstance(name))
+        return _problem_of(_unknown(name))
     return JsonResponse(status.describe(rows, assembly.clock.now())[0])
 
 
@@ -62,7 +63,7 @@ async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
         if refused:
             return refused
         if not _can_be_a_name(name):
-            return _problem_of(UnknownInstance(name))
+            return _problem_of(_unknown(name))
         work = Work(_read_body(request), request.META.get("CONTENT_TYPE", ""), _body_length(request))
         dispatcher = await assembly.dispatcher()
         answer = await dispatcher.dispatch(name, work)
@@ -72,6 +73,10 @@ async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
         logger.error("%s: the work was not dispatched, because the database cannot be used: %s", name, error)
         return ProblemResponse(503, "The database cannot be used at the moment.")
     return _respond(answer)
+
+
+def _unknown(name: str) -> UnknownInstance:
+    return UnknownInstance(name, HOW_TO_TAKE_PART[settings.DORMOUSE_ENGINE])
 
 
 def _can_be_a_name(name: str) -> bool:

@@ -6,6 +6,12 @@ from django.conf import settings
 
 from lifecycle.engines.base import Engine
 
+#: By engine: how an instance takes part.
+HOW_TO_TAKE_PART = {
+    "docker": "A container takes part with the label dormouse.enable=true.",
+    "process": "A process takes part with a table of its name in the agents file.",
+}
+
 
 def engine_from_settings() -> Engine:
     """Return the engine that the settings name. Only its module is imported."""

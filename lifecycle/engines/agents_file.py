@@ -11,6 +11,7 @@ The keys are those of the labels, without the prefix, and `command`.
 import shlex
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,19 +56,31 @@ class AgentsFile:
         try:
             return self.tables()[name]
         except KeyError:
-            raise Missing(name) from None
+            raise Missing(name, remedy=f"write a table [{name}] into the agents file") from None
 
     def _unreadable(self, why: object) -> EngineUnreachable:
         return EngineUnreachable(f"the agents file {self._path} cannot be read: {why}", was_asked=False)
 
 
-def read_table(name: str, table: Mapping[str, Any]) -> labels.Labels | LabelError:
-    """Return the instance's labels, or what is wrong with them or with its command."""
+def read_table(name: str, table: Mapping[str, Any]) -> labels.Labels:
+    """Return the keys of the instance, parsed. Raises LabelError, which names the key without a prefix."""
+    command_words(name, table)
+    if table.get("ready") == "health":
+        raise LabelError(name, "ready", "health", "is for containers: use http, tcp or running")
     try:
-        command_words(name, table)
         return labels.read(name, label_texts(table))
     except LabelError as error:
-        return error
+        key, reason = (text.replace(labels.PREFIX, "") for text in (error.label, error.reason))
+        raise LabelError(name, key, error.value, reason) from None
+
+
+def unknown_keys(table: Mapping[str, Any]) -> list[str]:
+    """Return a sentence on each key that is not ours, with the key that was probably meant."""
+    known = ["command", *labels.BY_KEY]
+    near = {key: get_close_matches(key, known, n=1) for key in table if key not in known}
+    return [
+        f"{key} is no key of an agent" + (f", did you mean {meant[0]}?" if meant else "") for key, meant in near.items()
+    ]
 
 
 def label_texts(table: Mapping[str, Any]) -> dict[str, str]:
@@ -82,7 +95,9 @@ def listed_labels(table: Mapping[str, Any]) -> dict[str, str]:
 
 def command_words(name: str, table: Mapping[str, Any]) -> list[str]:
     """Return the command's words, read as a shell reads them. Raises LabelError if they cannot be read."""
-    command = table.get("command", "")
+    command = table.get("command")
+    if command is None:
+        raise LabelError(name, "command", "", "; ".join(["is not set", *unknown_keys(table)]))
     try:
         words = shlex.split(command) if isinstance(command, str) else list(map(str, command))
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 
-from lifecycle.engines.labels import Labels
+from lifecycle.engines.labels import PREFIX, Labels
 from lifecycle.exceptions import LabelError, Outcome
 
 __all__ = ["Address", "Engine", "Inspection", "ListedInstance", "Outcome", "Phase"]
@@ -120,6 +120,8 @@ class Engine(ABC):
 
     #: As in DORMOUSE_ENGINE.
     name: str
+    #: What stands before the key of a setting of an instance, for example `dormouse.port`.
+    key_prefix = PREFIX
 
     @abstractmethod
     def instances(self) -> list[ListedInstance]:

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 from access import private_files
@@ -48,6 +48,7 @@ class ProcessEngine(Engine):
     """Runs what `agents_file` names. Locks and output are in `run_dir`. Without an agents file it has no instances."""
 
     name = "process"
+    key_prefix = ""
 
     def __init__(self, agents_file: Path | None, run_dir: Path) -> None:
         self._agents_file = AgentsFile(agents_file)
@@ -64,7 +65,7 @@ class ProcessEngine(Engine):
     def inspect(self, name: str) -> Inspection:
         """Return what the agents file and the run file say."""
         table = self._agents_file.table(name)
-        read = agents.read_table(name, table)
+        read = _keys(name, table)
         with _usable(self._run_dir):
             run_file = self._run_file(name)
             phase = _phase(run_file)
@@ -77,7 +78,7 @@ class ProcessEngine(Engine):
                 labels=read,
                 addresses=(("127.0.0.1", port),) if port and running else (),
                 exit_code=None if running else run_file.exit_code(),
-                warnings=tuple(f"{key} is no key of an instance" for key in labels.unknown(agents.label_texts(table))),
+                warnings=tuple(agents.unknown_keys(table)),
             )
 
     def start(self, name: str) -> Outcome:
@@ -85,7 +86,7 @@ class ProcessEngine(Engine):
         table = self._agents_file.table(name)
         command = agents.command_words(name, table)
         self._check_executable(command[0])
-        port = labels.read(name, agents.label_texts(table)).port
+        port = agents.read_table(name, table).port
         with _usable(self._run_dir):
             self._make_run_dir()
             run_file = self._run_file(name)
@@ -195,6 +196,13 @@ def _usable(run_dir: Path) -> Iterator[None]:
         place = f"{error.filename}: " if error.filename else ""
         why = f"the run directory {run_dir} cannot be used ({place}{error.strerror}): {remedy}"
         raise EngineUnreachable(why, was_asked=False) from error
+
+
+def _keys(name: str, table: Mapping[str, Any]) -> labels.Labels | LabelError:
+    try:
+        return agents.read_table(name, table)
+    except LabelError as error:
+        return error
 
 
 def _phase(run_file: RunFile) -> Phase:

@@ -162,8 +162,7 @@ def pause_seconds(waited_seconds: float) -> float:
 
 def missing_failure(error: Missing) -> StartFailed:
     """Return the failure of a known instance that the engine does not have any more."""
-    why = "the engine does not have it any more: create it again under this name, with the label dormouse.enable=true"
-    return StartFailed(error.instance, Cause.MISSING, why)
+    return StartFailed(error.instance, Cause.MISSING, f"the engine does not have it any more: {error.remedy}")
 
 
 def rejected_failure(name: str, refusal: EngineRefused | EngineBusy) -> StartFailed:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from lifecycle.clock import Clock
+from lifecycle.engines import HOW_TO_TAKE_PART
 from lifecycle.engines.base import Engine, Inspection, Phase
-from lifecycle.engines.labels import PREFIX
 from lifecycle.exceptions import (
     Cause,
     EngineRefused,
@@ -71,7 +71,7 @@ class Waking:
         try:
             seen = self.engine.inspect(name)
         except Missing:
-            raise UnknownInstance(name) from None
+            raise UnknownInstance(name, HOW_TO_TAKE_PART.get(self.engine.name, "")) from None
         return Instance.objects.register(name, now=self.clock.now(), idle_timeout=seen.settings().idle_timeout)
 
     def _inspect(self, row: Instance) -> Inspection | None:
@@ -96,9 +96,7 @@ class Waking:
             self.starting.fail(row, missing_failure(error))
             return None
         if seen.settings().port is None:
-            raise LabelError(
-                row.name, f"{PREFIX}port", "", "is not set, and no port is exposed: nothing can be sent to it"
-            )
+            raise LabelError(row.name, f"{self.engine.key_prefix}port", "", "is not set: nothing can be sent to it")
         return seen
 
     def _check_patience(self, seen: Inspection, began: float) -> None:

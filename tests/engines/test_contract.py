@@ -175,7 +175,7 @@ def test_an_instance_that_never_ran_has_no_output(rig):
 def test_a_bad_label_is_part_of_the_inspection(rig):
     seen = rig.engine.inspect(rig.add(idle_timeout="soon"))
     assert isinstance(seen.labels, LabelError)
-    assert (seen.labels.label, seen.labels.value) == ("dormouse.idle-timeout", "soon")
+    assert (seen.labels.label, seen.labels.value) == (f"{rig.engine.key_prefix}idle-timeout", "soon")
 
 
 def test_a_bad_label_stops_no_other_instance(rig):

@@ -476,3 +476,35 @@ def test_a_command_that_the_kernel_refuses_is_rejected(rig, engine):
         engine.start(name)
     assert raised.value.exit_code == 127
     wait_for(lambda: not engine.inspect(name).running)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('comand = "true"', "command='' is not set; comand is no key of an agent, did you mean command?"),
+        ("", "command='' is not set"),
+        ('command = "true"\nidle-timeout = "soon"', "idle-timeout='soon' is no duration"),
+        ('command = "true"\nready = "http"', "ready='http' needs a port: set port"),
+        ('command = "true"\nready = "health"', "ready='health' is for containers: use http, tcp or running"),
+    ],
+)
+def test_an_error_speaks_of_keys(rig, engine, lines, said):
+    rig.agents_file.write_text(f"[agent]\n{lines}\n")
+    seen = engine.inspect("agent")
+    assert str(seen.labels).startswith(f"agent: {said}")
+    with pytest.raises(LabelError):
+        engine.start("agent")
+
+
+def test_an_unknown_key_is_a_warning_with_the_key_that_was_meant(rig, engine):
+    rig.agents_file.write_text('[agent]\ncommand = "true"\nidel-timeout = "5m"\ncolour = "red"\n')
+    assert engine.inspect("agent").warnings == (
+        "idel-timeout is no key of an agent, did you mean idle-timeout?",
+        "colour is no key of an agent",
+    )
+
+
+def test_a_missing_instance_is_missed_in_the_agents_file(rig, engine):
+    with pytest.raises(Missing) as raised:
+        engine.inspect("agent")
+    assert raised.value.remedy == "write a table [agent] into the agents file"
