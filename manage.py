@@ -4,6 +4,7 @@
 import os
 import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 import config
@@ -13,4 +14,7 @@ if __name__ == "__main__":
     if sys.argv[1:] in (["--version"], ["version"]):  # else Django would print its own version
         print(f"Dormouse {config.__version__}")
     else:
-        execute_from_command_line(sys.argv)
+        try:
+            execute_from_command_line(sys.argv)
+        except ImproperlyConfigured as error:
+            sys.exit(f"{error}")

@@ -22,7 +22,12 @@ env = FileAwareEnv(strip_whitespace=True)
 VAR_DIR = env.path("DORMOUSE_VAR_DIR", BASE_DIR / "var")
 # Before anything is written, by whichever command is first.
 private_files.set_private_umask()
-private_files.make_private_folder(VAR_DIR)
+try:
+    private_files.make_private_folder(VAR_DIR)
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"DORMOUSE_VAR_DIR={VAR_DIR} cannot be used ({error.strerror}): it must be a folder that you can write to."
+    ) from None
 
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 

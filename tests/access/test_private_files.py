@@ -82,3 +82,15 @@ def test_a_link_is_not_followed(tmp_path, folder):
     (folder / "link").symlink_to(target)
     make_private_folder(folder)
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("name", ["a file", "a file/var"])
+def test_a_file_in_place_of_the_folder_is_said_in_one_sentence(tmp_path, name):
+    (tmp_path / "a file").touch()
+    environment = os.environ | {"DORMOUSE_VAR_DIR": str(tmp_path / name)}
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=PROJECT, env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"DORMOUSE_VAR_DIR={tmp_path / name} cannot be used (")
+    assert ended.stderr.count("\n") == 1
