@@ -186,6 +186,8 @@ class EngineNotice:
     is_stale: bool = False
     #: Whether the engine answered at the latest sweep. An error is then Dormouse's own, or about one instance.
     has_answered: bool = False
+    #: A sentence for each container that is nearly labelled as an agent.
+    near_misses: tuple[str, ...] = ()
 
 
 def overview() -> Overview:
@@ -221,4 +223,5 @@ def engine_notice() -> EngineNotice:
         return EngineNotice(engine, is_stale=True)
     is_stale = assembly.clock.now() - latest.asked > STALE_AFTER
     has_answered = latest.answered == latest.asked
-    return EngineNotice(engine, latest.error, latest.answered, latest.asked, is_stale, has_answered)
+    misses = tuple(latest.near_misses)
+    return EngineNotice(engine, latest.error, latest.answered, latest.asked, is_stale, has_answered, misses)

@@ -245,6 +245,8 @@ class EngineStatus(models.Model):
     asked = models.DateTimeField()
     #: Why it does not answer, as a sentence for a person. Empty while it does.
     error = models.TextField(blank=True, default="")
+    #: A sentence for each container that is nearly labelled as an agent.
+    near_misses = models.JSONField(blank=True, default=list)
 
     class Meta:
         db_table = "lifecycle_enginesight"

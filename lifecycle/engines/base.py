@@ -165,6 +165,10 @@ class Engine(ABC):
         """
         return
 
+    def near_misses(self) -> list[str]:
+        """Return a sentence for each that did not opt in, and was nearly labelled so. By one request to the engine."""
+        return []
+
     def watch_changes(self) -> Iterator[str] | None:
         """Yield the names of instances when something happens to them, until the connection ends.
 

@@ -55,12 +55,16 @@ class DockerEngine(Engine):
 
     def instances(self) -> list[ListedInstance]:
         """Return all containers with the label, by one request."""
-        filters = {"label": f"{labels.ENABLE}=true"}
+        filters = {"label": labels.ENABLE}
 
         def ask(api: Any) -> list[ListedInstance]:
             return docker_inspection.read_list(api.containers(all=True, filters=filters))
 
         return self._call("list", "", ask)
+
+    def near_misses(self) -> list[str]:
+        """Return what is said of all containers of the engine. No filter of the engine finds a misspelt label."""
+        return self._call("list", "", lambda api: docker_inspection.near_misses(api.containers(all=True)))
 
     def inspect(self, name: str) -> Inspection:
         """Return what one request says of the container."""
@@ -106,7 +110,7 @@ class DockerEngine(Engine):
 
     def watch_changes(self) -> Iterator[str]:
         """Yield names from the engine's event stream, which is open when this returns."""
-        filters = {"type": "container", "label": f"{labels.ENABLE}=true", "event": list(CHANGES)}
+        filters = {"type": "container", "label": labels.ENABLE, "event": list(CHANGES)}
         # From now on no event is missed.
         return _read_names(self._call("events", "", lambda api: api.events(decode=True, filters=filters)))
 

@@ -36,7 +36,13 @@ def read_list(containers: list[Mapping[str, Any]]) -> list[ListedInstance]:
     found = [one for one in read if one is not None]
     if containers and not found:
         raise TypeError("no container of the list can be read")
-    return [one for one in found if len(one.name) <= MAX_NAME]
+    return [one for one in found if len(one.name) <= MAX_NAME and labels.is_enabled(one.labels)]
+
+
+def near_misses(containers: list[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each container of a list that is nearly labelled as an agent."""
+    named = ((_name(one["Names"]), labels.near_miss(one["Labels"] or {})) for one in containers if one["Names"])
+    return [f"{name}: {miss}" for name, miss in sorted(named, key=lambda pair: pair[0]) if miss]
 
 
 def _listed(container: Mapping[str, Any]) -> ListedInstance | None:
@@ -59,7 +65,7 @@ def _warn_once(message: str) -> None:
 
 def takes_part(name: str, container: Mapping[str, Any]) -> bool:
     """Return whether the container has the label, and `name` is its name and not a prefix of its id."""
-    enabled = (container["Config"]["Labels"] or {}).get(labels.ENABLE) == "true"
+    enabled = labels.is_enabled(container["Config"]["Labels"] or {})
     return enabled and container["Name"].removeprefix("/") == name
 
 

@@ -7,12 +7,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import SequenceMatcher
 from typing import Any
 
 from lifecycle.exceptions import LabelError
 
 PREFIX = "dormouse."
 ENABLE = f"{PREFIX}enable"
+#: What Go reads as a boolean (strconv.ParseBool), as Docker does.
+TRUE, FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
+#: How much a key must be like `dormouse.enable` to be a misspelling of it.
+CLOSE = 0.85
 READY = ("http", "tcp", "health", "running")
 #: How often Docker checks the health of a container whose HEALTHCHECK does not say.
 DOCKER_HEALTH_INTERVAL = timedelta(seconds=30)
@@ -190,6 +195,21 @@ def idle_timeout(labels: Mapping[str, str]) -> timedelta | None:
         return parse_optional_duration(labels.get(f"{PREFIX}idle-timeout", BY_KEY["idle-timeout"].default))
     except ValueError:
         return None
+
+
+def is_enabled(labels: Mapping[str, str]) -> bool:
+    """Return whether the instance opted in. Go's booleans count, because compose files write `True`."""
+    return labels.get(ENABLE) in TRUE
+
+
+def near_miss(labels: Mapping[str, str]) -> str | None:
+    """Return what is nearly `dormouse.enable=true`, so that a person sees why the container takes no part, or None."""
+    if ENABLE in labels:
+        value = labels[ENABLE]
+        return None if value in TRUE + FALSE else f"{ENABLE}={value!r} is neither true nor false"
+    close = (key for key in labels if SequenceMatcher(None, key.lower(), ENABLE).ratio() >= CLOSE)
+    found = next(close, None)
+    return f"{found!r} is not {ENABLE!r}" if found else None
 
 
 def unknown(labels: Mapping[str, str]) -> list[str]:

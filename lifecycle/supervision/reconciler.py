@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: In one pass the labels of at most this many sleeping instances are read, by one inspection each.
 MAX_SLEEPING_INSPECTIONS = 2
+#: How often, and of how many containers, it is noted that they are nearly labelled as agents.
+NEAR_MISS_SECONDS, MAX_NEAR_MISSES = 60, 20
 #: How long an instance is left alone after its inspection hung.
 HANGING_SECONDS = 30
 #: How often an unchanged engine status is written again.
@@ -40,6 +42,7 @@ class Reconciler:
         self._labels_read: dict[str, tuple[str, Mapping[str, str]]] = {}
         self._marked: SimpleQueue[str] = SimpleQueue()
         self._must_inspect_ready = True
+        self._next_near_misses = 0.0
         #: By instance: the unforeseen error of the latest look at it, as a sentence.
         self._troubles: dict[str, str] = {}
         #: By instance whose inspection hung: until when it is left alone, in monotonic seconds.
@@ -68,6 +71,7 @@ class Reconciler:
             self._compare(rows, listed, marked)
             self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
             self._note_status("; ".join(self._troubles.values()), answered=True)
+            self._look_for_near_misses()
         except EngineError as error:
             self._must_inspect_ready = True
             self._note_status(str(error), answered=False)
@@ -173,6 +177,19 @@ class Reconciler:
             return self._engine.inspect(name)
         except Missing:
             return None
+
+    def _look_for_near_misses(self) -> None:
+        """Note, once in a while, which containers are nearly labelled as agents. A list of all may be long."""
+        now = self._clock.monotonic()
+        if now < self._next_near_misses:
+            return
+        self._next_near_misses = now + NEAR_MISS_SECONDS
+        try:
+            found = self._engine.near_misses()[:MAX_NEAR_MISSES]
+        except EngineError as error:  # what strangers' containers are like costs no agent its sweep
+            logger.warning("Misspelt labels cannot be looked for: %s", error)
+            return
+        EngineStatus.objects.filter(engine=self._engine.name).exclude(near_misses=found).update(near_misses=found)
 
     def _note_status(self, error: str, *, answered: bool) -> None:
         """Note whether the engine answered, and what went wrong."""

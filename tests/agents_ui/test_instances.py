@@ -202,3 +202,8 @@ def test_a_failure_fades_after_a_day(signed_in: Client, now: datetime):
 def test_a_sleeper_says_when_its_last_work_ended(signed_in: Client, now: datetime):
     instance(last_used=now)
     assertContains(signed_in.get(ADDRESS), f'Last work ended <time datetime="{now.isoformat()}')
+
+
+def test_near_misses_are_shown(signed_in: Client, now: datetime):
+    EngineStatus.objects.update(near_misses=["web: 'dormouse.enabled' is not 'dormouse.enable'"])
+    assertContains(signed_in.get(ADDRESS), "web: &#x27;dormouse.enabled&#x27; is not &#x27;dormouse.enable&#x27;")

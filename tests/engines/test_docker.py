@@ -84,12 +84,29 @@ def test_a_container_without_the_label_is_neither_seen_nor_touched(engine, conta
     assert containers.is_running(name)
 
 
-@pytest.mark.parametrize("value", ["false", "1", "True", ""])
-def test_only_the_word_true_opts_in(engine, containers, value):
+@pytest.mark.parametrize("value", ["1", "t", "T", "TRUE", "true", "True"])
+def test_what_go_reads_as_true_opts_in(engine, containers, value):
+    name = containers.create(labelled=False, enable=value)
+    assert engine.inspect(name).settings()
+    assert name in [one.name for one in engine.instances()]
+    assert not [miss for miss in engine.near_misses() if name in miss]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_miss"), [("false", False), ("0", False), ("yes", True), ("", True), ("tRue", True)]
+)
+def test_anything_else_does_not_opt_in(engine, containers, value, is_miss):
     name = containers.create(labelled=False, enable=value)
     with pytest.raises(Missing):
         engine.inspect(name)
     assert name not in [one.name for one in engine.instances()]
+    said = f"{name}: dormouse.enable={value!r} is neither true nor false"
+    assert (said in engine.near_misses()) is is_miss
+
+
+def test_a_misspelt_label_is_a_near_miss(engine, containers):
+    name = containers.create(labelled=False, enabled="true")
+    assert f"{name}: 'dormouse.enabled' is not 'dormouse.enable'" in engine.near_misses()
 
 
 def test_a_prefix_of_an_id_is_not_a_name(engine, containers):

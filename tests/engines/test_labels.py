@@ -148,3 +148,13 @@ def test_misspelt_labels_are_found():
 
 def test_an_idle_timeout_that_cannot_be_read_never_ends():
     assert labels.idle_timeout({"dormouse.idle-timeout": "soon"}) is None
+
+
+@pytest.mark.parametrize("key", ["dormouse.enabled", "Dormouse.Enable", "dormouse-enable", "dormouse.enabel"])
+def test_a_key_that_is_nearly_enable_is_a_near_miss(key):
+    assert labels.near_miss({key: "true"}) == f"{key!r} is not 'dormouse.enable'"
+
+
+@pytest.mark.parametrize("key", ["dormouse.port", "traefik.enable", "com.docker.compose.project", "maintainer"])
+def test_another_key_is_none(key):
+    assert labels.near_miss({key: "true"}) is None

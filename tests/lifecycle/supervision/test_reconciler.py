@@ -286,3 +286,15 @@ def test_a_failed_sweep_is_a_sentence_until_one_succeeds(reconciler, box):
     assert status.answered == status.asked
     reconciler.reconcile()
     assert EngineStatus.objects.get().error == ""
+
+
+def test_near_misses_are_looked_for_once_a_minute(reconciler, engine, clock):
+    misses = [["web: no"], [], []]
+    engine.near_misses = lambda: misses.pop(0)
+    reconciler.reconcile()
+    assert EngineStatus.objects.get().near_misses == ["web: no"]
+    reconciler.reconcile()
+    assert len(misses) == 2
+    clock.go(60)
+    reconciler.reconcile()
+    assert EngineStatus.objects.get().near_misses == []
