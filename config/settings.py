@@ -26,7 +26,8 @@ try:
     private_files.make_private_folder(VAR_DIR)
 except OSError as error:
     raise ImproperlyConfigured(
-        f"DORMOUSE_VAR_DIR={VAR_DIR} cannot be used ({error.strerror}): it must be a folder that you can write to."
+        f"DORMOUSE_VAR_DIR={VAR_DIR} cannot be used ({error.strerror}: {error.filename}): "
+        "it must be a folder that you can write to."
     ) from None
 
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
