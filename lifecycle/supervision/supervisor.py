@@ -133,10 +133,14 @@ def start_embedded() -> None:
 
 def supervise(kind: str, ended: threading.Event) -> None:
     """Supervise until `ended`, in a process of `kind`. Wait for a database that is not up or not migrated yet."""
-    log = log_failed_try(logger, "The supervisor waits for the database: %s")
+    log = log_failed_try(logger, "The supervisor waits for the database, and tries again every second: %s")
+    logged = set()
 
     def log_and_disconnect(state: RetryCallState) -> None:
-        log(state)
+        error = str(state.outcome and state.outcome.exception())
+        if error not in logged:  # not a line a second
+            log(state)
+        logged.add(error)
         connections.close_all()
 
     retrying = Retrying(

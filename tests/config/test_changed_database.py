@@ -182,6 +182,8 @@ def test_a_database_that_is_not_migrated_is_said_everywhere_without_a_traceback(
         assert (api.status_code, api.headers["Content-Type"]) == (503, "application/problem+json")
         assert site.get("/agents/").status_code == 503
         assert site.get("/events").status_code == 503
+        assert site.log().count("The supervisor waits for the database") == 1
+        assert site.log().count("The event log cannot be followed") == 1
         site.manage("migrate", "--verbosity", "0")
         wait_for(lambda: site.get("/readyz").status_code == 200, what="the migrated database")
         new = site.record()
