@@ -55,8 +55,19 @@ def the_log_can_be_emptied_after_a_test() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Forget the highest id of an earlier test database of the same name."""
-    high_water.mark_path().unlink(missing_ok=True)
+    forget_highest_id()
     yield
+    forget_highest_id()
+
+
+@pytest.fixture
+def django_db_reset_sequences(django_db_reset_sequences: None) -> None:
+    """Forget the highest id, too: a log that begins anew is no older copy."""
+    forget_highest_id()
+
+
+def forget_highest_id() -> None:
+    high_water._marks.clear()
     high_water.mark_path().unlink(missing_ok=True)
 
 

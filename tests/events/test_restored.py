@@ -14,6 +14,7 @@ from django_eventstream.utils import get_storage
 from events import high_water, triggers
 from events.log import record, skip_past_mark
 from events.models import LOG_RESTORED, EventLog
+from tests.conftest import forget_highest_id
 from tests.events.stream.listening import Listener, arecord
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,12 +31,6 @@ def restore(latest):
     EventLog.objects.filter(id__gt=latest).delete()
     high_water._move_sequence(latest)
     triggers.install()
-
-
-def forget():
-    """Lose what this process and this machine know of the log."""
-    high_water._marks.clear()
-    high_water.mark_path().unlink(missing_ok=True)
 
 
 def gone():
@@ -159,7 +154,7 @@ def test_a_connected_reader_is_told_and_gets_everything_that_is_new():
 def test_by_hand_if_the_marks_are_lost():
     ids = made(5)
     restore(ids[1])
-    forget()
+    forget_highest_id()
     (twice,) = made(1)
     assert twice == ids[2]
     said = StringIO()
