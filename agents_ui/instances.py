@@ -17,6 +17,8 @@ from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.models import EngineStatus, Instance, Lease, State
 
+#: How long an agent is named that the engine does not have any more.
+GONE_FOR = timedelta(days=7)
 #: The supervisor writes the engine's status every few seconds. If that is this old, no supervisor runs.
 STALE_AFTER = timedelta(seconds=60)
 
@@ -154,6 +156,8 @@ class Overview:
     """All cards, in groups: the failed ones first, then those at work."""
 
     cards: Sequence[Card]
+    #: The agents that the engine has lost lately, and that are shown nowhere else.
+    gone: Sequence[Instance] = ()
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -192,9 +196,15 @@ class EngineNotice:
 
 def overview() -> Overview:
     """Return the instances that the engine has, and those it does not have any more that are not asleep."""
-    worth_showing = Q(present=True) | ~Q(state=State.ASLEEP) | ~Q(label_error="")
     now = assembly.clock.now()
-    return Overview([Card(row, now) for row in Instance.objects.filter(worth_showing).prefetch_related("leases")])
+    shown = Q(present=True) | ~Q(state=State.ASLEEP) | ~Q(label_error="") | Q(absent_since__gte=now - GONE_FOR)
+    cards, gone = [], []
+    for row in Instance.objects.filter(shown).prefetch_related("leases"):
+        if row.present or row.state != State.ASLEEP or row.label_error:
+            cards.append(Card(row, now))
+        else:
+            gone.append(row)
+    return Overview(cards, gone)
 
 
 def cards_tag() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_required, permission_required
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import REASON_BAD_ORIGIN, REASON_NO_CSRF_COOKIE
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import cache_control, never_cache
@@ -144,6 +145,17 @@ def _parse_moment(text: str) -> datetime:
 def parse_event_id(text: str) -> int | None:
     """Return the id of an event. None: the text is no number, or one that the database cannot hold."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form whose CSRF check failed, and say which of its three parts did."""
+    origin = request.headers.get("Origin", "")
+    context = {
+        "origin": origin if reason == REASON_BAD_ORIGIN % origin else "",
+        "has_no_cookie": reason == REASON_NO_CSRF_COOKIE,
+        "host": request.headers.get("Host", ""),
+    }
+    return render(request, "403_csrf.html", context, status=403)
 
 
 def _instances() -> dict[str, Any]:

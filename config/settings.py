@@ -36,6 +36,7 @@ DEBUG = env.bool("DJANGO_DEBUG", False)
 HTTPS = env.bool("DJANGO_HTTPS", False)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", LOOPBACK)
 IS_ONLY_ON_LOOPBACK = set(ALLOWED_HOSTS) <= set(LOOPBACK)
+CSRF_FAILURE_VIEW = "agents_ui.views.csrf_failure"
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
 
 

@@ -109,11 +109,12 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def note_present(self, name: str) -> None:
         """Note that the engine has the instance."""
-        self._note(name, present=True)
+        self._note(name, present=True, absent_since=None)
 
-    def note_absent(self, name: str) -> None:
+    def note_absent(self, name: str, *, now: datetime) -> None:
         """Note that the engine does not have the instance any more."""
-        self._note(name, present=False, label_error="", label_warning="")
+        values = {"present": False, "absent_since": now, "label_error": "", "label_warning": ""}
+        self.filter(pk=name, present=True).update(**values)
 
     def note_labels(self, name: str, *, error: str, warning: str, idle_timeout: timedelta | None) -> None:
         """Note what the instance's labels say."""
@@ -162,6 +163,8 @@ class Instance(models.Model):
 
     #: Whether the engine had it at the last look.
     present = models.BooleanField(default=True)
+    #: When the engine was first seen without it. None: the engine has it.
+    absent_since = models.DateTimeField(null=True, blank=True)
     #: What is wrong with its labels. Nothing can be dispatched to it until that is mended.
     label_error = models.TextField(blank=True, default="")
     #: What is questionable about its labels.

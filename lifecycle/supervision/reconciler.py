@@ -152,7 +152,7 @@ class Reconciler:
     def _note_absent(self, row: Instance) -> None:
         self._labels_read.pop(row.name, None)
         if row.present:
-            Instance.objects.note_absent(row.name)
+            Instance.objects.note_absent(row.name, now=self._clock.now())
         if row.state == State.READY:
             self._note_state(row, self._inspect(row.name))
 

@@ -5,7 +5,7 @@ from django.http import HttpRequest
 from django.template.loader import get_template
 from django.test import Client
 from django.views.defaults import server_error
-from pytest_django.asserts import assertContains
+from pytest_django.asserts import assertContains, assertNotContains
 
 
 def test_the_login_is_ours(client: Client, db: None):
@@ -30,3 +30,26 @@ def test_a_500_says_where_the_reason_is():
 
 def test_an_unknown_address_is_our_404(client: Client, db: None):
     assertContains(client.get("/nowhere"), "There is nothing here", status_code=404)
+
+
+FORM = {"username": "admin", "password": "admin"}
+
+
+def test_a_form_through_a_proxy_that_drops_the_port_names_the_setting(db: None):
+    client = Client(enforce_csrf_checks=True)
+    form = FORM | {"csrfmiddlewaretoken": client.get("/accounts/login/").context["csrf_token"]}
+    page = client.post("/accounts/login/", form, headers={"Origin": "https://localhost:8443", "Host": "localhost"})
+    assertContains(page, "DJANGO_CSRF_TRUSTED_ORIGINS=https://localhost:8443", status_code=403)
+    assertNotContains(page, "cookie", status_code=403)
+
+
+def test_a_form_without_a_cookie_says_so(db: None):
+    page = Client(enforce_csrf_checks=True).post("/accounts/login/", FORM)
+    assertContains(page, "Your browser sent no cookie", status_code=403)
+
+
+def test_a_form_of_an_earlier_sign_in_says_so(db: None):
+    client = Client(enforce_csrf_checks=True)
+    client.get("/accounts/login/")
+    page = client.post("/accounts/login/", FORM | {"csrfmiddlewaretoken": "x" * 64})
+    assertContains(page, "It was made for an earlier sign-in", status_code=403)

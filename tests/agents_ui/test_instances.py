@@ -207,3 +207,18 @@ def test_a_sleeper_says_when_its_last_work_ended(signed_in: Client, now: datetim
 def test_near_misses_are_shown(signed_in: Client, now: datetime):
     EngineStatus.objects.update(near_misses=["web: 'dormouse.enabled' is not 'dormouse.enable'"])
     assertContains(signed_in.get(ADDRESS), "web: &#x27;dormouse.enabled&#x27; is not &#x27;dormouse.enable&#x27;")
+
+
+def test_agents_that_the_engine_has_lost_are_named(signed_in: Client, now: datetime):
+    Instance.objects.create(name="agent-pruned", since=now, present=False, absent_since=now)
+    Instance.objects.create(name="agent-of-old", since=now, present=False, absent_since=now - timedelta(days=8))
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "The engine does not have these agents any more:")
+    assertContains(page, "agent-pruned, since")
+    assertNotContains(page, "No agents yet")
+    assertNotContains(page, "agent-of-old, since")
+
+
+def test_an_engine_that_is_down_does_not_say_how_to_have_an_agent(signed_in: Client, now: datetime):
+    EngineStatus.objects.update(error="refused", answered=None)
+    assertNotContains(signed_in.get(ADDRESS), "No agents yet")

@@ -298,3 +298,16 @@ def test_near_misses_are_looked_for_once_a_minute(reconciler, engine, clock):
     clock.go(60)
     reconciler.reconcile()
     assert EngineStatus.objects.get().near_misses == []
+
+
+def test_it_is_noted_since_when_the_engine_has_lost_an_instance(reconciler, engine, box, clock):
+    reconciler.reconcile()
+    del engine.boxes[NAME]
+    reconciler.reconcile()
+    gone = clock.now()
+    clock.go(60)
+    reconciler.reconcile()
+    assert (row().present, row().absent_since) == (False, gone)
+    engine.boxes[NAME] = box
+    reconciler.reconcile()
+    assert (row().present, row().absent_since) == (True, None)
