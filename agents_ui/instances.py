@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from events import event_types
 from events.models import EventLog
 from lifecycle import assembly
 from lifecycle.api import status
@@ -43,7 +44,7 @@ class Card:
     @property
     def group(self) -> str:
         """What the instance is counted as, the first of GROUPS that fits."""
-        if self.is_alarming:
+        if self.is_alarming or self.exit:
             return "failed"
         if self.instance.label_error:
             return "in error"
@@ -95,6 +96,19 @@ class Card:
         """Its latest failed stop, with `at` and `next_try` as datetimes, or None if no series of them goes on."""
         found: dict[str, Any] | None = self.instance.stop_failure
         return found and found | {key: parse_datetime(found[key]) for key in ("at", "next_try")}
+
+    @property
+    def exit(self) -> str:
+        """How its latest run ended, if that was a failure and it has not worked since."""
+        try:
+            return event_types.describe_exit(self.instance.exit) if self.instance.exit else ""
+        except (KeyError, TypeError, ValueError):
+            return "exited"
+
+    @property
+    def exited_at(self) -> datetime | None:
+        """When its latest run ended."""
+        return parse_datetime(str((self.instance.exit or {}).get("at", "")))
 
     @property
     def has_just_failed(self) -> bool:

@@ -44,7 +44,7 @@ class Filter:
         """Return the events that match."""
         found = EventLog.objects.matching(self.instances, self.types)
         if self.failures:
-            found = found.filter(type__in=event_types.FAILURE_TYPES)
+            found = found.filter(event_types.FAILURES)
         return found.containing(self.text) if self.text else found
 
     def query(self, **more: Any) -> str:
@@ -90,6 +90,16 @@ class Row:
         return event_types.display_of(self.event.type)
 
     @property
+    def icon(self) -> str:
+        """The name of its icon."""
+        return event_types.icon_of(self.event)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it tells of a failure."""
+        return event_types.is_failure(self.event)
+
+    @property
     def predicate(self) -> str | None:
         """The part of its sentence after the instance's name. None: its type has none."""
         return event_types.predicate_of(self.event)
@@ -103,6 +113,8 @@ class Row:
     def cause(self) -> str:
         """The cause of a failure, in words."""
         cause = self.event.data.get("cause")
+        if self.event.type == "container.exited" and cause == "exited":
+            return ""  # the sentence says so
         return event_types.CAUSES.get(str(cause), str(cause)) if cause else ""
 
     @property

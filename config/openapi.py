@@ -63,6 +63,7 @@ SCHEMAS: dict[str, Schema] = {
         sleeps_at=nullable(TIME),
         last_failure=nullable(ANY_OBJECT),
         stop_failure=nullable(ANY_OBJECT),
+        last_exit=nullable(ANY_OBJECT),
         label_error=nullable(TEXT),
         label_warning=nullable(TEXT),
     ),

@@ -13,7 +13,7 @@ from access.permissions import ADD_EVENTS, VIEW_EVENTS
 from access.problems import ProblemResponse, csrf_problem, refusal
 from access.tokens import limits_of
 from access.users import signature_of
-from events.event_types import display_of, sentence_of
+from events.event_types import is_failure, sentence_of
 from events.log import record, replace_unstorable
 from events.models import EventLog
 
@@ -81,7 +81,7 @@ def describe(row: EventLog) -> dict[str, Any]:
         "at": row.payload()["at"],
         "data": row.data,
         "sentence": sentence_of(row),
-        "failure": display_of(row.type).is_failure,
+        "failure": is_failure(row),
     }
 
 

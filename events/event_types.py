@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
+
 from events.models import LOG_RESTORED, EventLog
+from lifecycle.signals import HARMLESS_UNOBSERVED_CODES, is_failed_exit
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class EventDisplay:
     icon: str
     #: Makes the part of the sentence after the instance's name, from the event's data.
     predicate: Callable[[dict[str, Any]], str] | None = None
-    is_failure: bool = False
+    #: Whether an event of this type is a failure, or how its data tell.
+    is_failure: bool | Callable[[dict[str, Any]], bool] = False
 
 
 DISPLAYS = {
@@ -35,6 +39,7 @@ DISPLAYS = {
     "container.lazy_start_failed": EventDisplay(
         "Failed to start", "alert", lambda data: f"failed to start: {data['error']}", is_failure=True
     ),
+    "container.exited": EventDisplay("Exited", "moon", lambda data: describe_exit(data), is_failure=is_failed_exit),
     "work.failed": EventDisplay("Failed at work", "alert", lambda data: _failed_at_work(data), is_failure=True),
     LOG_RESTORED: EventDisplay("Event log replaced by an older copy", "alert"),
 }
@@ -53,7 +58,13 @@ CAUSES = {
 }
 
 #: The types whose events are all failures.
-FAILURE_TYPES = frozenset(type for type, display in DISPLAYS.items() if display.is_failure)
+FAILURE_TYPES = frozenset(type for type, display in DISPLAYS.items() if display.is_failure is True)
+#: What `is_failed_exit` decides, as a condition of the database.
+_HARMLESS_EXIT = Q(data__work_in_flight=0) & (
+    Q(data__exit_code=0) | Q(data__unobserved=True, data__exit_code__in=HARMLESS_UNOBSERVED_CODES)
+)
+#: Matches the events that are failures.
+FAILURES = Q(type__in=FAILURE_TYPES) | Q(type="container.exited") & ~_HARMLESS_EXIT
 
 
 def display_of(type: str) -> EventDisplay:
@@ -63,6 +74,20 @@ def display_of(type: str) -> EventDisplay:
         return known
     title = type.replace(".", " ").replace("_", " ").strip() or type
     return EventDisplay(title[0].upper() + title[1:], "dot")
+
+
+def is_failure(event: EventLog) -> bool:
+    """Return whether the event tells of a failure. If its data do not fit its type, return True."""
+    decide = display_of(event.type).is_failure
+    try:
+        return decide if isinstance(decide, bool) else decide(event.data)
+    except (KeyError, TypeError):
+        return True
+
+
+def icon_of(event: EventLog) -> str:
+    """Return the name of the event's icon. Every failure has the same."""
+    return "alert" if is_failure(event) else display_of(event.type).icon
 
 
 def predicate_of(event: EventLog) -> str | None:
@@ -84,6 +109,15 @@ def sentence_of(event: EventLog) -> str:
         return f"{event.instance} {predicate}"
     title = display_of(event.type).title
     return f"{title} · {event.instance}" if event.instance else title
+
+
+def describe_exit(data: dict[str, Any]) -> str:
+    """Return `exited with code 137 after 3 min, with 1 piece of work in flight`."""
+    code = "" if data["exit_code"] is None else f" with code {int(data['exit_code'])}"
+    why = ", because it ran out of memory" if data["cause"] == "oom" else ""
+    sentence = f"exited{code} after {format_duration(int(data['ran_seconds'] * 1000))}{why}"
+    pieces = int(data["work_in_flight"])
+    return sentence + (f", with {pieces} piece{'s' * (pieces > 1)} of work in flight" if pieces else "")
 
 
 def _failed_at_work(data: dict[str, Any]) -> str:

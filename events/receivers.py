@@ -6,7 +6,7 @@ from typing import Any
 from django.dispatch import Signal
 
 from events.log import record
-from lifecycle.signals import lazy_start_failed, lazy_started, lazy_stop_failed, lazy_stopped, work_failed
+from lifecycle.signals import exited, lazy_start_failed, lazy_started, lazy_stop_failed, lazy_stopped, work_failed
 
 
 def record_signal(signal: Signal, type: str) -> None:
@@ -24,3 +24,4 @@ record_signal(lazy_stopped, "container.lazy_stopped")
 record_signal(lazy_stop_failed, "container.lazy_stop_failed")
 record_signal(lazy_start_failed, "container.lazy_start_failed")
 record_signal(work_failed, "work.failed")
+record_signal(exited, "container.exited")

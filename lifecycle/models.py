@@ -10,9 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
-from django.db.models import F
+from django.db.models import Case, F, When
 
 from lifecycle.engines.base import Address
+
+#: For how long after a piece of work broke off it counts as work in flight at the end of its instance. The connection
+#: ends before the engine has noticed the end.
+BROKE_OFF_WITHIN = timedelta(seconds=5)
 
 
 class State(models.TextChoices):
@@ -40,7 +44,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def claim_start(self, row: "Instance", *, owner: uuid.UUID, now: datetime, incarnation: str) -> bool:
         """Begin the next run. `incarnation` is what the engine showed before it: a start of ours changes it."""
         values = {"state": State.STARTING, "run": row.run + 1, "incarnation": incarnation, "probed": False}
-        return self._compare_and_swap(row, owner=owner, since=now, **values)
+        return self._compare_and_swap(row, owner=owner, since=now, adopted=False, **values)
 
     def claim_stop(self, row: "Instance", *, owner: uuid.UUID, now: datetime, idle_seconds: int) -> bool:
         """Begin to stop a ready instance that has been idle for `idle_seconds`."""
@@ -53,7 +57,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def settle_started(self, row: "Instance", *, now: datetime, incarnation: str, address: Address | None) -> bool:
         """End a start: the instance is ready, probed at `address`, and its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": True, "last_used": now}
-        values |= {"stop_failure": None, "address": address}
+        values |= {"stop_failure": None, "address": address, "exit": None, "broke_off": 0}
         return self._compare_and_swap(row, owner=None, since=now, **values)
 
     def settle_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
@@ -75,12 +79,12 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def adopt(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
         """Note that the instance runs although Dormouse did not start it. Its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": False, "last_used": now}
-        values |= {"stop_failure": None, "address": None}
+        values |= {"stop_failure": None, "address": None, "adopted": True, "broke_off": 0}
         return self._compare_and_swap(row, since=now, **values)
 
     def mark_probed(self, row: "Instance", *, address: Address | None) -> bool:
         """Note that the readiness probe of an adopted instance succeeded at `address`."""
-        return self._compare_and_swap(row, probed=True, address=address)
+        return self._compare_and_swap(row, probed=True, address=address, exit=None)
 
     def mark_asleep(self, row: "Instance", *, now: datetime) -> bool:
         """Note that a ready instance does not run any more although Dormouse did not stop it."""
@@ -101,9 +105,18 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Restart the idle clock of those named instances that are ready. In other states there is no idle clock."""
         self.filter(pk__in=names, state=State.READY).update(last_used=now, version=F("version") + 1)
 
+    def note_broken_work(self, names: Collection[str], *, now: datetime) -> None:
+        """Count work that broke off in ready instances, perhaps because they have just ended."""
+        is_recent = Case(When(broke_off_at__gte=now - BROKE_OFF_WITHIN, then=F("broke_off") + 1), default=1)
+        self.filter(pk__in=names, state=State.READY).update(broke_off=is_recent, broke_off_at=now)
+
     def restart_idle_clock(self, row: "Instance", *, now: datetime) -> bool:
         """Begin the idle time of a ready instance anew."""
         return self._compare_and_swap(row, last_used=now)
+
+    def note_exit(self, name: str, incarnation: str, *, exit: dict[str, Any]) -> None:
+        """Keep the failed end of an incarnation, unless the instance has been started again since."""
+        self.filter(pk=name, incarnation=incarnation).exclude(state=State.STARTING).update(exit=exit)
 
     # Facts beside the state. They do not move the version, and write nothing that is there already.
 
@@ -160,6 +173,13 @@ class Instance(models.Model):
     failure = models.JSONField(null=True, blank=True)
     #: The series of failed stops that has not ended yet: {"at", "error", "tries", "next_try"}, about the latest one.
     stop_failure = models.JSONField(null=True, blank=True)
+    #: How its latest run ended if that was a failure and it has not been ready since: the event's data and "at".
+    exit = models.JSONField(null=True, blank=True)
+    #: Whether others started its present incarnation.
+    adopted = models.BooleanField(default=False, db_default=False)
+    #: How many pieces of work broke off, the latest at `broke_off_at`, each soon after the one before.
+    broke_off = models.PositiveBigIntegerField(default=0, db_default=0)
+    broke_off_at = models.DateTimeField(null=True, blank=True)
 
     #: Whether the engine had it at the last look.
     present = models.BooleanField(default=True)
@@ -215,8 +235,23 @@ class Lease(models.Model):
     worker = models.UUIDField()
     since = models.DateTimeField()
 
+    #: Whether its work broke off. This is no column: it is used when the lease ends.
+    broke_off = False
+
     def __str__(self) -> str:
         return f"{self.instance_id} since {self.since:%H:%M:%S}"
+
+
+class EndNote(models.Model):
+    """A dispatch found that an instance has ended by itself. A supervisor tells that, and removes the note."""
+
+    incarnation = models.CharField(max_length=255, unique=True)
+    at = models.DateTimeField()
+    #: A `RunEnd` of `lifecycle.transitions.ending`.
+    end = models.JSONField()
+
+    def __str__(self) -> str:
+        return self.incarnation
 
 
 class WorkFailure(models.Model):

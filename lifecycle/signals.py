@@ -8,9 +8,13 @@ do their own database work in `transaction.on_commit` or in a savepoint.
 for one that died, and is left out otherwise.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.dispatch import Signal
+
+#: Receives every event as `sink(signal, **data)`, inside the transaction that reports it.
+Sink = Callable[..., None]
 
 #: A start that Dormouse made succeeded: the instance was started, and its readiness probe succeeded.
 #: Arguments: instance: str, latency_ms: int, run: int, at: datetime. If known: start_ms: int, ready_ms: int, recovered.
@@ -33,6 +37,22 @@ lazy_start_failed = Signal()
 #: Arguments: instance: str, error: str, status: int (what the caller got), seconds: float, at: datetime. If known:
 #: count: int (how many failures this event stands for, if there was more than one), trace_id: str.
 work_failed = Signal()
+
+
+#: A ready instance ended although neither Dormouse nor a person asked its engine for that.
+#: Arguments: instance: str, exit_code: int or None, cause: "exited" or "oom", ran_seconds: float, work_in_flight: int,
+#: log_tail: str, at: datetime. If known: run: int. unobserved is True if no worker watched, and is left out otherwise.
+exited = Signal()
+
+#: The exit codes of an end that is no failure if no work was in flight and it was not observed: a person may have asked
+#: for it with SIGKILL or SIGTERM.
+HARMLESS_UNOBSERVED_CODES = (0, 137, 143)
+
+
+def is_failed_exit(data: Mapping[str, Any]) -> bool:
+    """Return whether the data of `exited` tell of a failure: work was in flight, or the exit code is an error."""
+    harmless = HARMLESS_UNOBSERVED_CODES if data.get("unobserved") else (0,)
+    return bool(data["work_in_flight"]) or data["exit_code"] not in harmless
 
 
 def send(signal: Signal, **data: Any) -> None:

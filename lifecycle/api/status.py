@@ -35,6 +35,7 @@ def _describe(row: Instance, leases: list[Lease], now: datetime) -> dict[str, An
         "sleeps_at": sleeps_at(row, bool(leases)),
         "last_failure": row.failure,
         "stop_failure": row.stop_failure,
+        "last_exit": row.exit,
         "label_error": row.label_error or None,
         "label_warning": row.label_warning or None,
     }

@@ -101,23 +101,23 @@ class Dispatcher:
             if not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
-        report = self._failures_of(name)
+        report = self._failures_of(leased)
         try:
             response = await _forward(client, leased, work)
             answer = Answer(response, wake_ms, name, report)
         except BaseException as error:
-            finish()
             if isinstance(error, AgentBrokeOff):
                 report(error.status, "broke off", error.error)
             if isinstance(error, AgentTooSlow):
                 report(error.status, "had not begun its answer")
+            finish()
             raise
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             report(answer.status, f"answered {answer.status}")
         answer.on_close(finish)
         return answer
 
-    def _failures_of(self, name: str) -> Callable[..., None]:
+    def _failures_of(self, leased: LeasedInstance) -> Callable[..., None]:
         """Return a function that reports that work which is sent now has failed, with the status that its caller got.
 
         The caller's own end is no failure of the agent.
@@ -126,8 +126,9 @@ class Dispatcher:
 
         def report(status: int, what: str, why: str = "") -> None:
             seconds = time.monotonic() - began
+            leased.lease.broke_off = what == "broke off"
             error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
-            self._wakes.work_failures.report(name, status=int(status), error=error, seconds=seconds)
+            self._wakes.work_failures.report(leased.seen.name, status=int(status), error=error, seconds=seconds)
 
         return report
 

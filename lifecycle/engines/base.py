@@ -3,6 +3,7 @@
 Every answer belongs to one `Outcome`: a call returns DONE or ALREADY_SO, or raises the `EngineError` of another one.
 """
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -74,12 +75,21 @@ class Inspection:
     health: str = ""
     #: Marks where in its output the next run begins. Only `Engine.output` understands it.
     output_mark: str = ""
+    #: For how long its latest run lasted. None: it runs, or the engine does not know.
+    ran_seconds: float | None = None
+    #: The signal with which the engine stops it.
+    stop_signal: int = signal.SIGTERM
     warnings: tuple[str, ...] = field(default=())
 
     @property
     def running(self) -> bool:
         """Whether work can be sent to it."""
         return self.phase is Phase.RUNNING
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its latest run goes on, perhaps frozen."""
+        return self.phase in (Phase.RUNNING, Phase.PAUSED)
 
     @property
     def ended(self) -> bool:
@@ -105,6 +115,16 @@ class Inspection:
         if isinstance(self.labels, LabelError):
             raise self.labels
         return self.labels
+
+
+@dataclass(frozen=True)
+class HeardEnd:
+    """What an engine's events said of the end of an incarnation."""
+
+    #: The signals that clients of the engine made it send to that incarnation.
+    signals: frozenset[int] = frozenset()
+    #: None: the events did not say.
+    exit_code: int | None = None
 
 
 class Engine(ABC):
@@ -168,6 +188,13 @@ class Engine(ABC):
     def near_misses(self) -> list[str]:
         """Return a sentence for each that did not opt in, and was nearly labelled so. By one request to the engine."""
         return []
+
+    def heard_end(self, incarnation: str) -> HeardEnd | None:
+        """Return what this object has heard, by `watch_changes` or an inspection, of the end of an incarnation.
+
+        Return None if it has not watched that end, or not heard of it yet. Asks nothing, and raises no EngineError.
+        """
+        return None
 
     def watch_changes(self) -> Iterator[str] | None:
         """Yield the names of instances when something happens to them, until the connection ends.

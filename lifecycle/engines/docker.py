@@ -18,10 +18,11 @@ import requests
 from docker.errors import DockerException, NotFound
 
 from lifecycle.engines import docker_inspection, labels
-from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome
+from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome
 from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker_addresses import Viewpoint, engine_host, networks_of
 from lifecycle.engines.docker_answers import EXIT_CODES, OTHER_VERSION, Answer, error_of, explain_exit, unwrapped
+from lifecycle.engines.docker_events import HeardEvents
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ ASK_SECONDS = 10
 ACT_SECONDS = 60
 
 #: The engine's events after which an instance may have changed.
-CHANGES = ("create", "start", "die", "pause", "unpause", "rename", "destroy", "update")
+CHANGES = ("create", "start", "kill", "die", "pause", "unpause", "rename", "destroy", "update")
 #: The names that Docker allows.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -48,6 +49,7 @@ class DockerEngine(Engine):
         """Set up the engine. `own_id` is the container in which Dormouse itself runs, if it does."""
         self._environment = dict(environment)
         self._lock = threading.Lock()
+        self._heard = HeardEvents()
         #: Connected clients, by their timeout in seconds.
         self._clients: dict[int, Any] = {}
         self._own_id = own_id
@@ -111,8 +113,23 @@ class DockerEngine(Engine):
     def watch_changes(self) -> Iterator[str]:
         """Yield names from the engine's event stream, which is open when this returns."""
         filters = {"type": "container", "label": labels.ENABLE, "event": list(CHANGES)}
-        # From now on no event is missed.
-        return _read_names(self._call("events", "", lambda api: api.events(decode=True, filters=filters)))
+        since = self._heard.since  # else a stream that opens in the middle of a stop would miss its `kill`
+        return self._read_names(
+            self._call("events", "", lambda api: api.events(decode=True, filters=filters, since=since))
+        )
+
+    def heard_end(self, incarnation: str) -> HeardEnd | None:
+        """Return what the events that `watch_changes` has read said of the end."""
+        return self._heard.end_of(incarnation)
+
+    def _read_names(self, stream: Any) -> Iterator[str]:
+        with _errors("events", ""):
+            for event in stream:
+                self._heard.hear(event)
+                attributes = event["Actor"]["Attributes"]
+                yield attributes["name"]
+                if "oldName" in attributes:
+                    yield attributes["oldName"].removeprefix("/")
 
     def _exit_code(self, name: str, rejection: StartRejected) -> int | None:
         """Return the exit code of a command that could not be run. None: the rejection is about something else.
@@ -189,15 +206,6 @@ def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outc
     if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
         raise requests.HTTPError(response=response)
     return Outcome.DONE
-
-
-def _read_names(stream: Any) -> Iterator[str]:
-    with _errors("events", ""):
-        for event in stream:
-            attributes = event["Actor"]["Attributes"]
-            yield attributes["name"]
-            if "oldName" in attributes:
-                yield attributes["oldName"].removeprefix("/")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import functools
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from signal import Signals
 from typing import Any
 
 from lifecycle.engines import labels
@@ -95,6 +96,8 @@ def inspection(
         oom=state["OOMKilled"],
         health=(state.get("Health") or {}).get("Status", ""),
         output_mark=state["FinishedAt"],
+        ran_seconds=None if phase in (Phase.RUNNING, Phase.PAUSED) else _ran_seconds(state),
+        stop_signal=signal_number(container["Config"].get("StopSignal") or "TERM"),
         warnings=_warnings(container, read),
     )
 
@@ -163,6 +166,26 @@ def _warnings(container: Mapping[str, Any], read: labels.Labels | LabelError) ->
     if isinstance(read, labels.Labels) and not read.port:
         found.append(f"no work can be sent to it: {labels.PREFIX}port is not set, and its image exposes no port")
     return tuple(found)
+
+
+def _ran_seconds(state: Mapping[str, Any]) -> float | None:
+    if NEVER in (state["StartedAt"], state["FinishedAt"]):
+        return None
+    return (unix_nanoseconds(state["FinishedAt"]) - unix_nanoseconds(state["StartedAt"])) / 10**9
+
+
+def signal_number(value: str) -> int:
+    """Return the number of a signal as Docker writes it: `15`, `TERM` or `SIGTERM`; SIGTERM if it is none of those."""
+    if value.isdigit():
+        return int(value)
+    name = "SIG" + value.upper().removeprefix("SIG")
+    return Signals[name] if name in Signals.__members__ else Signals.SIGTERM
+
+
+def unix_nanoseconds(stamp: str) -> int:
+    """Return one of Docker's times (`2026-11-26T13:19:38.123456789Z`) in nanoseconds since 1970."""
+    seconds, _, fraction = stamp.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
 def _unix(stamp: str) -> float:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,13 +24,15 @@ from access import private_files
 from lifecycle.engines import agents_file as agents
 from lifecycle.engines import keeper, labels, listeners
 from lifecycle.engines.agents_file import AgentsFile
-from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome, Phase
+from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.run_file import RunFile
 from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, StartRejected
 
 POLL_SECONDS = 0.02
 #: How long a killed process may take to end.
 KILL_SECONDS = 10
+#: How many incarnations are remembered.
+MAX_INCARNATIONS = 1000
 TAIL_BYTES = 64 * 1024
 #: What a person can do about an error of the run directory.
 REMEDIES = {
@@ -53,6 +56,8 @@ class ProcessEngine(Engine):
     def __init__(self, agents_file: Path | None, run_dir: Path) -> None:
         self._agents_file = AgentsFile(agents_file)
         self._run_dir = run_dir
+        #: The latest incarnations that were seen running.
+        self._seen_running: deque[str] = deque(maxlen=MAX_INCARNATIONS)
 
     def instances(self) -> list[ListedInstance]:
         """Return every table of the agents file."""
@@ -70,14 +75,18 @@ class ProcessEngine(Engine):
             run_file = self._run_file(name)
             phase = _phase(run_file)
             running = phase is Phase.RUNNING
+            incarnation = run_file.incarnation()
+            if running:
+                self._seen_running.append(incarnation)
             port = None if isinstance(read, LabelError) else read.port
             return Inspection(
                 name=name,
                 phase=phase,
-                incarnation=run_file.incarnation(),
+                incarnation=incarnation,
                 labels=read,
                 addresses=(("127.0.0.1", port),) if port and running else (),
                 exit_code=None if running else run_file.exit_code(),
+                ran_seconds=None if running else run_file.ran_seconds(),
                 warnings=tuple(agents.unknown_keys(table)),
             )
 
@@ -123,6 +132,10 @@ class ProcessEngine(Engine):
         with _usable(self._run_dir):
             text = self._run_file(name).tail(TAIL_BYTES).decode(errors="replace")
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
+
+    def heard_end(self, incarnation: str) -> HeardEnd | None:
+        """Return that no client made this engine send a signal, if an inspection has seen the incarnation running."""
+        return HeardEnd() if incarnation in self._seen_running else None
 
     def _check_executable(self, program: str) -> None:
         """Raise StartRejected if the program does not exist, with the exit code that a shell gives, as Docker does."""

@@ -128,6 +128,12 @@ class RunFile:
                 break
         return found
 
+    def ran_seconds(self) -> float | None:
+        """Return how long the latest incarnation ran, up to when its exit code was kept. None: that is not known."""
+        if self.exit_code() is None:
+            return None
+        return max(0, self._exit_code.stat().st_mtime - self.path.stat().st_mtime)
+
     def _lines(self) -> list[str]:
         try:
             with _open(self.path, "rb") as file:

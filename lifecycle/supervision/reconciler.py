@@ -5,7 +5,7 @@ list, then each instance that differs is inspected, and its row is changed only 
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from queue import SimpleQueue
@@ -72,6 +72,7 @@ class Reconciler:
             self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
             self._note_status("; ".join(self._troubles.values()), answered=True)
             self._look_for_near_misses()
+            self._lifecycle.ending.tell_notes()
         except EngineError as error:
             self._must_inspect_ready = True
             self._note_status(str(error), answered=False)
@@ -144,10 +145,19 @@ class Reconciler:
     def _note_state(self, row: Instance, seen: Inspection | None) -> None:
         if seen and seen.running:
             is_known = row.state == State.READY and row.incarnation == seen.incarnation
-            if not is_known and self._lifecycle.adopting.adopt(row, seen):
+            if not is_known and self._leave_ready(row, seen, lambda: self._lifecycle.adopting.adopt(row, seen)):
                 logger.info("%s was started by others", row.name)
-        elif row.state == State.READY and Instance.objects.mark_asleep(row, now=self._clock.now()):
-            logger.info("%s was stopped by others", row.name)
+        elif row.state == State.READY:
+            now = self._clock.now()
+            if self._leave_ready(row, seen, lambda: Instance.objects.mark_asleep(row, now=now)):
+                logger.info("%s does not run any more", row.name)
+
+    def _leave_ready(self, row: Instance, seen: Inspection | None, change: Callable[[], bool]) -> bool:
+        """Change the row, and tell the end of its incarnation with that. If nothing was changed, look again soon."""
+        is_changed = self._lifecycle.ending.settle(row, seen, change)
+        if not is_changed:
+            self.mark_for_inspection(row.name)
+        return is_changed
 
     def _note_absent(self, row: Instance) -> None:
         self._labels_read.pop(row.name, None)

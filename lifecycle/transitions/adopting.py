@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+from django.db import transaction
+
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import Cause, Missing, StartFailed
 from lifecycle.models import Instance, State
+from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.readiness import Readiness
 
 
@@ -14,6 +17,7 @@ class Adopting:
     """Notes that an instance runs, and probes it before the first dispatch."""
 
     readiness: Readiness
+    ending: Ending
     clock: Clock
 
     def adopt(self, row: Instance, seen: Inspection) -> bool:
@@ -29,7 +33,7 @@ class Adopting:
         and StartFailed is raised. If it was stopped meanwhile, the caller wakes it.
         """
         now = self.clock.now()
-        if not self.adopt(row, seen) or not Instance.objects.restart_idle_clock(row, now=now):
+        if not self._adopt_and_note_end(row, seen) or not Instance.objects.restart_idle_clock(row, now=now):
             return False
         try:
             ready = self.readiness.wait_until_ready(row.name)
@@ -41,6 +45,15 @@ class Adopting:
             raise
         is_ready = self._is_still_ready(row, ready.incarnation)
         return is_ready and Instance.objects.mark_probed(row, address=ready.address)
+
+    def _adopt_and_note_end(self, row: Instance, seen: Inspection) -> bool:
+        """Adopt the instance, and note that the incarnation before it has ended if the row was ready with that."""
+        end = self.ending.find(row, seen)
+        with transaction.atomic():
+            is_adopted = self.adopt(row, seen)
+            if is_adopted and end:
+                end.leave_note(self.clock.now())
+            return is_adopted
 
     def _is_still_ready(self, row: Instance, incarnation: str) -> bool:
         """Read the row again, and return whether it is ready and runs `incarnation`."""

@@ -24,6 +24,8 @@ from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import ClaimLost, StartFailed
 from lifecycle.models import Instance
 from lifecycle.retries import log_failed_try
+from lifecycle.signals import Sink
+from lifecycle.transitions.ending import RunEnd
 from lifecycle.workers.heartbeats import ThisWorker
 
 logger = logging.getLogger(__name__)
@@ -45,9 +47,6 @@ LOG_MESSAGES = {
     signals.lazy_stop_failed: (logging.WARNING, "%s could not be stopped (run %d: %s)"),
     signals.lazy_start_failed: (logging.WARNING, "%s failed to start (run %d: %s)"),
 }
-
-#: Receives every event as `sink(signal, **data)`, inside the transaction that reports it.
-Sink = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,21 @@ class Claims:
         """Return whether `row` is a claim of this worker that none of its threads works on."""
         return row.owner == self._worker.id and not self._work[row.name]
 
-    def claim_start(self, row: Instance, incarnation: str) -> bool:
-        """Begin a run. `incarnation` is what the engine showed before it. Return False if the row has changed."""
-        return self._may_claim() and Instance.objects.claim_start(
-            row, owner=self._worker.id, now=self._clock.now(), incarnation=incarnation
-        )
+    def claim_start(self, row: Instance, incarnation: str, end: RunEnd | None = None) -> bool:
+        """Begin a run. `incarnation` is what the engine showed before it. Return False if the row has changed.
+
+        `end` is noted in the same transaction: the run before it has ended by itself, which no event has told.
+        """
+        if not self._may_claim():
+            return False
+        now = self._clock.now()
+        with transaction.atomic():
+            claim = Instance.objects.claim_start
+            if not claim(row, owner=self._worker.id, now=now, incarnation=incarnation):
+                return False
+            if end:
+                end.leave_note(now)
+            return True
 
     def claim_stop(self, row: Instance, idle_seconds: int) -> bool:
         """Begin a stop. Return False if the row has changed."""

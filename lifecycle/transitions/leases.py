@@ -66,8 +66,10 @@ class Leases:
 
     def end(self, leases: Collection[Lease]) -> None:
         """End the leases at the first try. The idle time of their instances begins. Raises DatabaseError."""
+        now = self.clock.now()
         with transaction.atomic():
-            Instance.objects.end_work({lease.instance_id for lease in leases}, now=self.clock.now())
+            Instance.objects.note_broken_work([lease.instance_id for lease in leases if lease.broke_off], now=now)
+            Instance.objects.end_work({lease.instance_id for lease in leases}, now=now)
             Lease.objects.filter(pk__in=[lease.pk for lease in leases]).delete()
 
     def end_those_of(self, workers: Collection[uuid.UUID | None]) -> None:

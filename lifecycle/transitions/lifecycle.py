@@ -8,8 +8,10 @@ Each change of state is one conditional UPDATE. No transaction contains an engin
 from lifecycle import signals
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine
+from lifecycle.signals import Sink
 from lifecycle.transitions.adopting import Adopting
-from lifecycle.transitions.claims import Claims, Sink
+from lifecycle.transitions.claims import Claims
+from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.leases import Leases
 from lifecycle.transitions.probes import Probe, probe
 from lifecycle.transitions.readiness import Readiness
@@ -45,7 +47,8 @@ class Lifecycle:
         self.readiness = Readiness(engine, clock, self.stopping, probe)
         watch = LivenessWatch(clock, worker)
         self.recovering = Recovering(engine, worker, watch, claims, self.leases, self.readiness, self.stopping, clock)
-        self.starting = Starting(engine, claims, self.readiness, self.recovering, clock)
-        self.adopting = Adopting(self.readiness, clock)
+        self.ending = Ending(engine, clock, sink)
+        self.starting = Starting(engine, claims, self.readiness, self.recovering, self.ending, clock)
+        self.adopting = Adopting(self.readiness, self.ending, clock)
         self.work_failures = WorkFailures(clock, sink)
         self.waking = Waking(engine, claims, self.starting, self.adopting, self.recovering, clock)

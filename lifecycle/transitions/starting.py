@@ -7,6 +7,7 @@ from lifecycle.engines.base import Engine, Inspection
 from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, Missing, StartFailed
 from lifecycle.models import Instance
 from lifecycle.transitions.claims import Claims, Started
+from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.readiness import Readiness, missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 
@@ -22,6 +23,7 @@ class Starting:
     claims: Claims
     readiness: Readiness
     recovering: Recovering
+    ending: Ending
     clock: Clock
 
     def start(self, row: Instance, before: Inspection) -> bool:
@@ -30,8 +32,9 @@ class Starting:
         Raises StartFailed if it does not get ready, and EngineUnreachable if the outcome is not known yet.
         """
         began = self.clock.monotonic()
+        end = self.ending.find(row, before)
         with self.claims.working_on(row.name):
-            if not self.claims.claim_start(row, before.incarnation):
+            if not self.claims.claim_start(row, before.incarnation, end):
                 return False
             try:
                 self._start_engine(row)
@@ -51,8 +54,9 @@ class Starting:
 
         Return only if another worker changed the row meanwhile; then nothing was done.
         """
+        end = self.ending.find(row, None)
         with self.claims.working_on(row.name):
-            if self.claims.claim_start(row, row.incarnation):
+            if self.claims.claim_start(row, row.incarnation, end):
                 self._settle_failed(row, failure)
 
     def _start_engine(self, row: Instance) -> None:

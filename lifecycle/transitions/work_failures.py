@@ -17,7 +17,7 @@ from lifecycle import signals
 from lifecycle.clock import Clock
 from lifecycle.models import WorkFailure
 from lifecycle.retries import log_failed_try
-from lifecycle.transitions.claims import Sink
+from lifecycle.signals import Sink
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 import uuid
 from abc import ABC, abstractmethod
@@ -15,7 +16,7 @@ from lifecycle.engines.docker import DockerEngine
 from lifecycle.engines.process import ProcessEngine
 from tests.docker.support.containers import Containers
 from tests.lifecycle.fake_engine import FakeEngine, Program
-from tests.servers import free_port
+from tests.servers import free_port, wait_for
 
 #: A script that fails. Each run writes a line of its own.
 FAILS = "echo this is run $(cat /proc/sys/kernel/random/uuid); exit 3"
@@ -38,6 +39,10 @@ class Rig(ABC):
         """Make an instance that did not opt in, and return its name."""
 
     @abstractmethod
+    def crash(self, name: str) -> None:
+        """Kills what runs with SIGKILL, past the engine."""
+
+    @abstractmethod
     def close(self) -> None:
         """End the instances that still run."""
 
@@ -57,6 +62,9 @@ class FakeRig(Rig):
 
     def add_stranger(self) -> str:
         return self.engine.add(unique(), enabled=False).name
+
+    def crash(self, name: str) -> None:
+        self.engine.boxes[name].end(137)
 
     def close(self) -> None:
         for box in self.engine.boxes.values():
@@ -89,6 +97,9 @@ class ProcessRig(Rig):
     def add_stranger(self) -> str:
         return unique()
 
+    def crash(self, name: str) -> None:
+        wait_for(lambda: self.engine._run_file(name).signal(signal.SIGKILL), what="the process to write its pid")
+
     def close(self) -> None:
         for name in self.names:
             self.engine.stop(name, 0)
@@ -119,6 +130,9 @@ class DockerRig(Rig):
 
     def add_stranger(self) -> str:
         return self.containers.create(labelled=False)
+
+    def crash(self, name: str) -> None:
+        os.kill(self.containers.state(name)["Pid"], signal.SIGKILL)
 
     def close(self) -> None:
         self.containers.remove_all()

@@ -1,5 +1,8 @@
 """The contract that every engine keeps."""
 
+import threading
+from contextlib import contextmanager
+
 import httpx
 import pytest
 
@@ -147,6 +150,40 @@ def test_a_rejected_start_makes_no_incarnation(rig):
     with pytest.raises(StartRejected):
         rig.engine.start(name)
     assert rig.engine.inspect(name).incarnation == before
+
+
+@contextmanager
+def watching(engine):
+    """Read the engine's events inside the block, as a supervisor does."""
+    changes = engine.watch_changes()
+    if changes is not None:
+        threading.Thread(target=lambda: list(changes), daemon=True).start()
+    yield
+
+
+def heard_end(rig, end):
+    """Return what was heard of the end of a new instance, and the inspection after it."""
+    with watching(rig.engine):
+        name = rig.add()
+        rig.engine.start(name)
+        incarnation = rig.engine.inspect(name).incarnation
+        end(name)
+        assert ended(rig, name)
+        return wait_for(lambda: rig.engine.heard_end(incarnation)), rig.engine.inspect(name)
+
+
+def test_an_end_that_nobody_asked_for_is_heard_without_a_signal(rig):
+    heard, seen = heard_end(rig, rig.crash)
+    assert (heard.signals, seen.exit_code, seen.is_alive) == (frozenset(), 137, False)
+
+
+def test_how_long_a_run_lasted_is_known(rig):
+    _, seen = heard_end(rig, rig.crash)
+    assert seen.ran_seconds >= 0
+
+
+def test_an_end_that_was_not_watched_is_not_heard(rig):
+    assert rig.engine.heard_end("another@2026-11-26T13:00:00.5Z") is None
 
 
 def test_output_has_only_the_latest_run(rig):

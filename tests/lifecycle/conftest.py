@@ -24,6 +24,7 @@ TYPES = {
     signals.lazy_stopped: "lazy_stopped",
     signals.lazy_stop_failed: "lazy_stop_failed",
     signals.lazy_start_failed: "lazy_start_failed",
+    signals.exited: "exited",
     signals.work_failed: "work_failed",
 }
 

@@ -1,5 +1,6 @@
 """An engine in memory, for the tests of what is decided about it; it keeps the contract of every engine."""
 
+import signal
 import socket
 from collections import defaultdict
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, Inspection, ListedInstance, Outcome, Phase
+from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.labels import Labels
 from lifecycle.exceptions import LabelError, Missing, StartRejected
 
@@ -45,6 +46,8 @@ class Box:
     output: str = ""
     #: Whether its port is really open while it runs.
     listens: bool = False
+    #: By incarnation: what the engine's events said of its end.
+    ends: dict[str, HeardEnd] = field(default_factory=dict)
     listener: socket.socket | None = field(default=None, repr=False)
 
     @property
@@ -67,7 +70,10 @@ class Box:
         elif self.listens:
             self.listener = socket.create_server(("127.0.0.1", int(self.labels["dormouse.port"])))
 
-    def end(self, code: int) -> None:
+    def end(self, code: int, *signals: int) -> None:
+        """It ends; `signals` are what clients of the engine sent."""
+        if self.running:
+            self.ends[self.incarnation] = HeardEnd(frozenset(signals), code)
         self.running, self.exit_code = False, code
         if self.listener:
             self.listener.close()
@@ -81,6 +87,9 @@ class FakeEngine(Engine):
 
     def __init__(self) -> None:
         self.boxes: dict[str, Box] = {}
+        self.ends: dict[str, HeardEnd] = {}
+        #: Whether its events do not arrive.
+        self.is_deaf = False
         #: Every call: ("start", "reviewer-default").
         self.calls: list[tuple[str, str]] = []
         #: By call: what its next ones do before the deed, one each. It may raise.
@@ -91,7 +100,7 @@ class FakeEngine(Engine):
     def add(self, name: str, program: Program = Program.SERVES, *, enabled: bool = True, **keys: str) -> Box:
         """`keys` are labels: `idle_timeout="1m"`."""
         found = {labels.PREFIX + key.replace("_", "-"): value for key, value in keys.items()}
-        self.boxes[name] = Box(name, found | ({labels.ENABLE: "true"} if enabled else {}), program)
+        self.boxes[name] = Box(name, found | ({labels.ENABLE: "true"} if enabled else {}), program, ends=self.ends)
         return self.boxes[name]
 
     def count(self, call: str) -> int:
@@ -118,6 +127,7 @@ class FakeEngine(Engine):
             addresses=(("127.0.0.1", port),) if port and box.running else (),
             exit_code=box.exit_code,
             oom=box.oom,
+            ran_seconds=None if box.running else 180.0,
             health=box.health,
         )
 
@@ -138,13 +148,16 @@ class FakeEngine(Engine):
         box = self._box(name)
         was_running = box.running
         if was_running:
-            box.end(143)
+            box.end(143, signal.SIGTERM)
         self._call_after("stop")
         return Outcome.DONE if was_running else Outcome.ALREADY_SO
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
         self._call("output", name)
         return "".join(self._box(name).output.splitlines(keepends=True)[-lines:]) if lines else ""
+
+    def heard_end(self, incarnation: str) -> HeardEnd | None:
+        return None if self.is_deaf else self.ends.get(incarnation)
 
     def _call(self, call: str, name: str = "") -> None:
         self.calls.append((call, name))

@@ -362,6 +362,7 @@ def test_one_instance_is_shown_with_what_is_known_of_it(db, clock):
         "sleeps_at": "2026-11-23T18:56:30Z",
         "last_failure": failure,
         "stop_failure": None,
+        "last_exit": None,
         "label_error": None,
         "label_warning": "hm",
     }

@@ -1,5 +1,6 @@
 """What others do is seen, respected, and no event is invented for it (rule 10)."""
 
+import signal
 from datetime import timedelta
 
 import pytest
@@ -56,7 +57,7 @@ def test_one_found_running_is_stopped_when_it_is_idle(reconciler, lifecycle, box
 
 def test_one_that_others_stopped_is_asleep(reconciler, lifecycle, box, events):
     woken(lifecycle)
-    box.end(0)
+    box.end(0, signal.SIGTERM)
     reconciler.reconcile()
     assert row().state == State.ASLEEP
     assert events.types == ["lazy_started"]
@@ -66,7 +67,7 @@ def test_one_that_others_stopped_and_started_between_two_looks_is_probed_at_its_
     reconciler, lifecycle, agent, box, events
 ):
     woken(lifecycle)
-    box.end(0)
+    box.end(0, signal.SIGTERM)
     box.begin()
     reconciler.reconcile()
     woken(lifecycle)
@@ -76,6 +77,7 @@ def test_one_that_others_stopped_and_started_between_two_looks_is_probed_at_its_
 
 def test_one_that_is_gone_is_kept_and_said_to_be_gone(reconciler, lifecycle, engine, box):
     woken(lifecycle)
+    box.end(137, signal.SIGKILL)
     engine.boxes.clear()
     reconciler.reconcile()
     assert (row().present, row().state) == (False, State.ASLEEP)
@@ -136,7 +138,7 @@ def test_sleepers_are_inspected_a_few_at_a_time(reconciler, engine):
 def test_when_nothing_changes_nothing_is_written(reconciler, box, django_assert_num_queries):
     reconciler.reconcile()
     reconciler.reconcile()
-    with django_assert_num_queries(2) as queries:
+    with django_assert_num_queries(3) as queries:
         reconciler.reconcile()
     assert all(query["sql"].startswith("SELECT") for query in queries)
 
