@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from lifecycle.engines import labels
 from lifecycle.engines.base import Inspection, ListedInstance
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineRefused, EngineUnreachable, LabelError, Missing
-from lifecycle.models import EngineStatus, Instance, State
+from lifecycle.models import EngineStatus, Instance, Lease, State
 from lifecycle.transitions.lifecycle import Lifecycle
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Reconciler:
         #: By instance: the id and the labels that were listed when its labels were last read.
         self._labels_read: dict[str, tuple[str, Mapping[str, str]]] = {}
         self._marked: SimpleQueue[str] = SimpleQueue()
+        #: In this pass: the names of ready instances whose containers were renamed, with their new names.
+        self._renamed: dict[str, str] = {}
         self._must_inspect_ready = True
         self._next_near_misses = 0.0
         #: By instance: the unforeseen error of the latest look at it, as a sentence.
@@ -68,7 +70,10 @@ class Reconciler:
             if must_inspect_ready:
                 marked |= {row.name for row in rows.values() if row.state == State.READY}
             listed = {one.name: one for one in self._list()}
+            self._renamed = _find_renamed(rows, listed)
+            leases = dict(Lease.objects.filter(instance__in=self._renamed).values_list("pk", "instance"))
             self._compare(rows, listed, marked)
+            self._move_leases(leases)
             self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
             self._note_status("; ".join(self._troubles.values()), answered=True)
             self._look_for_near_misses()
@@ -152,9 +157,15 @@ class Reconciler:
             if self._leave_ready(row, seen, lambda: Instance.objects.mark_asleep(row, now=now)):
                 logger.info("%s does not run any more", row.name)
 
+    def _move_leases(self, leases: Mapping[int, str]) -> None:
+        """Move the leases of renamed containers to their new names, because the work in flight is in the containers."""
+        for pk, name in leases.items():
+            Lease.objects.filter(pk=pk).update(instance=self._renamed[name])
+
     def _leave_ready(self, row: Instance, seen: Inspection | None, change: Callable[[], bool]) -> bool:
         """Change the row, and tell the end of its incarnation with that. If nothing was changed, look again soon."""
-        is_changed = self._lifecycle.ending.settle(row, seen, change)
+        is_renamed = row.name in self._renamed  # then it has not ended
+        is_changed = change() if is_renamed else self._lifecycle.ending.settle(row, seen, change)
         if not is_changed:
             self.mark_for_inspection(row.name)
         return is_changed
@@ -210,6 +221,17 @@ class Reconciler:
             status.asked, status.error = now, error
             status.answered = now if answered else status.answered
             status.save()
+
+
+def _find_renamed(rows: Mapping[str, Instance], listed: Mapping[str, ListedInstance]) -> dict[str, str]:
+    """Return the ready instances whose containers run under another name, with that name."""
+    names = {one.id: one.name for one in listed.values() if one.running}
+    found = {name: names.get(row.incarnation.partition("@")[0]) for name, row in rows.items() if _is_ready(row)}
+    return {name: new for name, new in found.items() if new and new != name}
+
+
+def _is_ready(row: Instance) -> bool:
+    return row.state == State.READY
 
 
 def _is_old(moment: datetime, now: datetime) -> bool:

@@ -108,6 +108,26 @@ def test_a_removal_by_force_is_no_event(api, awake):
     assert types(awake) == ["lazy_started"]
 
 
+@pytest.mark.parametrize("act", ["rename", "swap"])
+def test_work_in_a_container_that_is_renamed_goes_on(api, containers, supervised, act):
+    """The work belongs to the container, and no end is told: nothing has ended."""
+    names = [containers.create(idle_timeout="1s", **WORK) for _ in range(2)]
+    for name in names:
+        supervised.waking.wake(name)
+    one, other = names
+    lease = supervised.leases.take(one).lease
+    containers.remove_too(new := f"{one}-new")
+    api.rename(one, new)
+    if act == "swap":
+        api.rename(other, one)
+        api.rename(new, other)
+        new = other
+    wait_for(lambda: Lease.objects.filter(pk=lease.pk, instance=new).exists(), what="the move of the lease")
+    time.sleep(3)  # longer than its idle timeout
+    assert containers.is_running(new)
+    assert "exited" not in types(one) + types(other) + types(new)
+
+
 def test_a_crash_that_the_engine_answers_with_a_start(containers, supervised):
     name = containers.create(host_config={"restart_policy": {"Name": "always"}}, **WORK)
     supervised.waking.wake(name)
