@@ -147,7 +147,7 @@ def test_the_page_and_the_audit_go_on(admin_client, path):
     prune("--older-than", "90d")
     page = admin_client.get(path.format(old=old))
     assert page.status_code == 200
-    assert f"/{old}" not in page.content.decode()
+    assert f'/{old}"' not in page.content.decode()
     assert admin_client.get(f"/agents/activity/{old}").status_code == 404
     assert admin_client.get(f"/agents/activity/{new}").status_code == 200
 
