@@ -29,7 +29,7 @@ class _Reader(io.RawIOBase):
     """Reads from a socket, each time for as long as is left."""
 
     def __init__(self, source: socket.socket) -> None:
-        self._socket = source
+        self._sock = source  # the docker SDK looks for an attribute of this name when it closes a stream
         self._source: Any = source.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -43,7 +43,7 @@ class _Reader(io.RawIOBase):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the answer did not end in time")
-            self._socket.settimeout(left)
+            self._sock.settimeout(left)
         read: int | None = self._source.readinto(buffer)
         return read
 

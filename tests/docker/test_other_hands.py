@@ -96,7 +96,7 @@ def test_one_that_is_removed_is_asleep_and_said_to_be_gone(api, awake):
 
 def created_again(api, name, image=IMAGE, **labels):
     api.remove_container(name, force=True)
-    made = {ENABLE: "true", "dormouse.ready": "running"} | labels
+    made = {ENABLE: "true", "dormouse.ready": "running", "dormouse.port": "8080"} | labels
     api.create_container(image, ["sleep", "3600"], name=name, labels=made)
 
 
