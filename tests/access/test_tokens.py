@@ -16,14 +16,17 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from access import tokens
+from access.middleware import AsgiAccess
 from access.models import Token
 from access.permissions import DISPATCH, ROLES, VIEW_EVENTS
 from access.tokens import TokenUser, verify
 from access.users import Credentials, access_of, find_user, signature_of
 from events.log import record
+from events.stream.consumer import EventStream
+from events.stream.reader import Limits
 from lifecycle.models import Instance
 from tests.events.stream.listening import listening
-from tests.servers import wait_for
+from tests.servers import DEADLINE_SECONDS, wait_for
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("uses_are_written_at_once")]
 
@@ -287,3 +290,22 @@ def test_every_process_refuses_a_revoked_token_and_keeps_its_last_use(serve):
 
 def test_a_person_is_named_by_their_user_name():
     assert signature_of(User(username="alice")) == {"by": "alice", "by_kind": "user"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_revoked_token_ends_its_streams():
+    headers = {"Dormouse-Token": issue()}
+    app = AsgiAccess(EventStream.as_asgi(limits=Limits(access_seconds=0.01)))
+
+    async def scenario():
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as client:
+            answering = asyncio.create_task(client.get("/events", headers=headers))
+            while not EventStream.slots.taken:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await Token.objects.aupdate(revoked=timezone.now())
+            return await asyncio.wait_for(answering, DEADLINE_SECONDS)
+
+    answer = asyncio.run(scenario())
+    assert answer.status_code == 200
+    assert '"reason": "access"' in answer.text
