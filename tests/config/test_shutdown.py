@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from django.db import connection
 
-from lifecycle.models import Lease, Worker
+from lifecycle.models import Instance, Lease, Worker
 from tests.servers import free_port, wait_for
 
 ROUNDS = 50 if os.environ.get("DORMOUSE_LONG") else 2
@@ -140,3 +141,42 @@ def test_a_second_signal_ends_it_at_once(server):
         time.sleep(1)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(BOUND_SECONDS) in (0, 128 + signal.SIGTERM)
+
+
+def test_a_locked_database_with_forty_leases_ends_within_the_bound(server):
+    flight = InFlight(server)
+    flight.begin(lambda: flight.dispatch("works"), 40)
+    wait_for(lambda: Lease.objects.count() == 40, what="forty pieces of work")
+    with lock():
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(BOUND_SECONDS) == 0, server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_two_hundred_dispatches_behind_a_wake_end_within_the_bound(server):
+    flight = InFlight(server)
+    flight.begin(lambda: flight.dispatch("starts"), 200)
+    flight.begin(flight.read)
+    wait_for(lambda: Instance.objects.filter(name="starts", state="starting").exists(), what="the wake")
+    wait_for(lambda: flight.streams, what="a reader")
+    end_in_bound(server)
+
+
+def test_two_hundred_dispatches_behind_an_engine_that_does_not_answer_end_within_the_bound(serve):
+    """The engine accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as engine:
+        address = f"tcp://127.0.0.1:{engine.getsockname()[1]}"
+        server = serve(DORMOUSE_ENGINE="docker", DOCKER_HOST=address, DORMOUSE_SUPERVISOR="embedded")
+        flight = InFlight(server)
+        for number in range(200):
+            flight.begin(lambda number=number: flight.dispatch(f"agent-{number % 20}"))
+        flight.begin(flight.read)
+        wait_for(lambda: flight.streams, what="a reader")
+        end_in_bound(server)
+
+
+def end_in_bound(server):
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(BOUND_SECONDS) == 0, server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+    assert (Lease.objects.count(), Worker.objects.count()) == (0, 0), server.log.read_text()
