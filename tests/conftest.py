@@ -60,12 +60,6 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     forget_highest_id()
 
 
-@pytest.fixture
-def django_db_reset_sequences(django_db_reset_sequences: None) -> None:
-    """Forget the highest id, too: a log that begins anew is no older copy."""
-    forget_highest_id()
-
-
 def forget_highest_id() -> None:
     high_water._marks.clear()
     high_water.mark_path().unlink(missing_ok=True)

@@ -65,16 +65,16 @@ def test_a_stream_begins_now_where_no_cursor_is_given(server):
         assert next(messages).event == "after"
 
 
-def test_from_zero_comes_the_whole_log(serve, django_db_reset_sequences):
+def test_from_zero_comes_the_whole_log(serve):
     server = serve()
     made = [record("a.b").id for _ in range(5)]
     with listening(server, "?after=0") as messages:
         opened, *events = take(messages, 6)
     assert (opened.event, opened.id) == ("stream-open", "0")
-    assert ids(events) == made == [1, 2, 3, 4, 5]
+    assert ids(events) == made
 
 
-def test_from_zero_of_an_empty_log_is_from_now(serve, django_db_reset_sequences):
+def test_from_zero_of_an_empty_log_is_from_now(serve):
     server = serve()
     with listening(server, "?after=0") as messages:
         assert next(messages).json() == {"cursor": 0}
@@ -124,7 +124,7 @@ def test_a_cursor_in_the_future_is_reset_to_now(server):
 
 
 @pytest.mark.parametrize("after", ["0", "1"])
-def test_a_cursor_below_what_is_kept_continues_at_the_oldest(serve, after, django_db_reset_sequences):
+def test_a_cursor_below_what_is_kept_continues_at_the_oldest(serve, after):
     server = serve()
     made = [record("a.b").id for _ in range(6)]
     EventLog.objects.prune(made[2])
@@ -135,7 +135,7 @@ def test_a_cursor_below_what_is_kept_continues_at_the_oldest(serve, after, djang
     assert ids(events) == made[3:]
 
 
-def test_the_cursor_just_below_the_oldest_misses_nothing(serve, django_db_reset_sequences):
+def test_the_cursor_just_below_the_oldest_misses_nothing(serve):
     server = serve()
     made = [record("a.b").id for _ in range(3)]
     EventLog.objects.prune(made[0])

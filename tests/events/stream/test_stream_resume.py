@@ -50,7 +50,7 @@ def test_several_processes_write_and_each_reader_of_each_server_gets_everything_
     assert [found.result() for found in reading] == [committed] * 4
 
 
-def test_a_restarted_server_replays_the_log(serve, django_db_reset_sequences):
+def test_a_restarted_server_replays_the_log(serve):
     server = serve()
     made = [record("a.b").id for _ in range(3)]
     server.restart()
