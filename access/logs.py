@@ -8,7 +8,7 @@ from django.core.exceptions import DisallowedHost
 
 
 class OneLineFormatter(logging.Formatter):
-    """Writes a record as one line. A traceback follows, indented, so that no line of it looks like another record."""
+    """Writes a record as one line. A traceback follows with an indent, so that it does not look like another record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         """Return the line, with each character that does not print (a line break, an escape) as an escape."""

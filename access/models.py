@@ -17,7 +17,7 @@ ENVIRONMENT = "environment"
 
 
 class Role(models.TextChoices):
-    """What a token may do: `access.permissions.ROLES` says it in permissions."""
+    """The role of a token. `access.permissions.ROLES` says which permissions each role has."""
 
     VIEWER = "viewer"
     DISPATCHER = "dispatcher"
@@ -63,7 +63,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
 
 class Token(models.Model):
-    """What a program sends to be let in. Only its SHA-256 is kept. A row is never deleted."""
+    """A secret that lets a program in. Only its SHA-256 is kept. A row is never deleted."""
 
     #: Never given out again, because the events say by name who did something.
     name = models.CharField(max_length=100, unique=True, validators=[check_name])

@@ -18,7 +18,7 @@ from access.tokens import TokenUser, verify, verify_known
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a request sent to say who sent it. If there is a token, it alone decides, even if it is wrong."""
+    """The credentials that a request carries. If there is a token, it alone decides, even if it is wrong."""
 
     #: None: none was sent. Empty: a header was sent that holds no token.
     token: str | None = field(repr=False)

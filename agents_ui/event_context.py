@@ -17,7 +17,7 @@ ROWS_ABOVE = 25
 
 @dataclass(frozen=True)
 class EventContext:
-    """What is around an event in the log."""
+    """The surroundings of an event in the log."""
 
     event: EventLog
 
@@ -39,7 +39,7 @@ class EventContext:
 
     @cached_property
     def earlier_starts_ms(self) -> list[int]:
-        """How long the instance's starts before it took, oldest first, in milliseconds. Empty if it is no start."""
+        """The times of the instance's starts before it, oldest first, in milliseconds. Empty if it is no start."""
         if self.event.type != STARTED or self.latency_ms is None:
             return []
         earlier = EventLog.objects.matching([self.event.instance], [STARTED]).before(self.event.id)[:EARLIER_STARTS]
@@ -48,17 +48,17 @@ class EventContext:
 
     @property
     def latency_ms(self) -> int | None:
-        """How long this start took, in milliseconds, or None."""
+        """The time that this start took, in milliseconds, or None."""
         return self._milliseconds("latency_ms")
 
     @property
     def start_ms(self) -> int | None:
-        """How long the engine took, in milliseconds, or None if that is not known."""
+        """The time that the engine took, in milliseconds, or None if that is not known."""
         return self._milliseconds("start_ms")
 
     @property
     def ready_ms(self) -> int | None:
-        """How long the agent took until it was ready, in milliseconds, or None if that is not known."""
+        """The time until the agent was ready, in milliseconds, or None if that is not known."""
         return self._milliseconds("ready_ms")
 
     @property

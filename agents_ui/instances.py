@@ -43,7 +43,7 @@ class Card:
 
     @property
     def group(self) -> str:
-        """What the instance is counted as, the first of GROUPS that fits."""
+        """The name of the group in which it is counted: the first of GROUPS that fits."""
         if self.is_alarming or self.exit:
             return "failed"
         if self.instance.label_error:
@@ -52,7 +52,7 @@ class Card:
 
     @property
     def is_quiet(self) -> bool:
-        """True if it sleeps, and there is nothing to say of it."""
+        """True if it sleeps without a failure or a warning."""
         return self.group == State.ASLEEP and self.instance.present and not self.instance.label_warning
 
     @property
@@ -99,7 +99,7 @@ class Card:
 
     @property
     def exit(self) -> str:
-        """How its latest run ended, if that was a failure and it has not worked since."""
+        """The way in which its latest run ended, if that was a failure and it has not worked since."""
         try:
             return event_types.describe_exit(self.instance.exit) if self.instance.exit else ""
         except (KeyError, TypeError, ValueError):
@@ -107,7 +107,7 @@ class Card:
 
     @property
     def exited_at(self) -> datetime | None:
-        """When its latest run ended."""
+        """The time when its latest run ended."""
         return parse_datetime(str((self.instance.exit or {}).get("at", "")))
 
     @property
@@ -124,7 +124,7 @@ class Card:
 
     @cached_property
     def history(self) -> "FailureHistory | None":
-        """What the log says of its latest failed starts, if its latest start failed."""
+        """Its failed starts since the last good one, if its latest start failed."""
         return failure_history(self.instance.name) if self.has_just_failed else None
 
 
@@ -185,7 +185,7 @@ class Overview:
 
     @property
     def counts(self) -> list[tuple[str, int, str]]:
-        """For each name of a group: the name, how many cards it has, and the anchor of the first."""
+        """The name, the number of cards and the anchor of each group."""
         return [
             (name, sum(len(group.cards) for group in same), same[0].id)
             for name in GROUPS

@@ -96,7 +96,7 @@ class Row:
 
     @property
     def is_failure(self) -> bool:
-        """Whether it tells of a failure."""
+        """True if it tells of a failure."""
         return event_types.is_failure(self.event)
 
     @property

@@ -68,7 +68,7 @@ def fragment(view: View) -> View:
 def agents(request: HttpRequest) -> HttpResponse:
     """Answer `GET /agents/`: the instances and the latest activity.
 
-    With `?before=` or `?after=` and the id of an event, only the activity on that side of it. `?at=2026-11-26T04:38`, a
+    With `?before=` or `?after=` and the id of an event, only the older or newer activity. `?at=2026-11-26T04:38`, a
     time in the reader's zone, leads to the events at and before it.
     """
     chosen = Filter.from_query(request.GET)

@@ -227,7 +227,7 @@ class Body:
         if self._waiting_bytes >= WAITING_BYTES and not self._is_paused:
             self._is_paused = True
             self._request.channel._networkProducer.pauseProducing()
-            self._idle_seconds = self._request.channel.setTimeout(None)  # it is not the caller who is slow
+            self._idle_seconds = self._request.channel.setTimeout(None)  # the caller is not slow
 
     def end(self) -> None:
         """Note that the last piece has come."""

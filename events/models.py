@@ -76,7 +76,7 @@ class EventLogQuerySet(models.QuerySet["EventLog"]):
         return oldest or 0, max(latest or 0, floor)
 
     def find_restored(self, cursor: int) -> int | None:
-        """Return where a reader continues whose `cursor` is one of the ids that are gone. None: it is not."""
+        """Return the new cursor of a reader whose `cursor` is among the ids that are gone, or None if it is not."""
         for data in self.filter(type=LOG_RESTORED, id__gt=cursor).order_by("id").values_list("data", flat=True):
             if data["from"] <= cursor <= data["to"]:
                 return int(data["from"]) - 1

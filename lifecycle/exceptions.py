@@ -26,7 +26,7 @@ class Cause(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What an engine's answer to a call means. Every answer of every engine belongs to one of these.
+    """The meaning of an engine's answer to a call. Every answer of every engine has one of these.
 
     The outcomes of a call that did not do what was asked are errors: `EngineError` and its subclasses.
     """

@@ -206,7 +206,7 @@ class Instance(models.Model):
 
     @property
     def next_stop_try(self) -> datetime | None:
-        """When an instance that could not be stopped may be stopped again. None: the latest stop did not fail."""
+        """The time of the next try to stop an instance. None: the latest stop did not fail."""
         return datetime.fromisoformat(self.stop_failure["next_try"]) if self.stop_failure else None
 
 

@@ -29,7 +29,7 @@ Part = Callable[[Site, random.Random], None]
 
 
 def dispatch(site: Site, random: random.Random) -> None:
-    """Give one agent some work. Every status is right for some of it, except 500 and 401."""
+    """Give one agent some work. Every status is right for some work, except 500 and 401."""
     work, name = random.choice(WORKS), random.choice(HOSTILE)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     timeout = 0.5 if random.random() < 0.2 else SECONDS  # some hang up

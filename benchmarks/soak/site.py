@@ -25,7 +25,7 @@ HEAD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 @dataclass(frozen=True)
 class Sample:
-    """What the web process used at one moment."""
+    """The resources that the web process used at one moment."""
 
     at: float
     memory_mb: float

@@ -51,7 +51,7 @@ class ListedInstance:
 
     @property
     def running(self) -> bool:
-        """Whether work could be sent to it."""
+        """True if work could be sent to it."""
         return self.phase is Phase.RUNNING
 
 
@@ -83,17 +83,17 @@ class Inspection:
 
     @property
     def running(self) -> bool:
-        """Whether work can be sent to it."""
+        """True if work can be sent to it."""
         return self.phase is Phase.RUNNING
 
     @property
     def is_alive(self) -> bool:
-        """Whether its latest run goes on, perhaps frozen."""
+        """True if its latest run goes on, perhaps frozen."""
         return self.phase in (Phase.RUNNING, Phase.PAUSED)
 
     @property
     def ended(self) -> bool:
-        """Whether it does not run, and will not unless it is started."""
+        """True if it does not run, and will not unless it is started."""
         return self.phase in (Phase.CREATED, Phase.EXITED, Phase.REMOVING, Phase.DEAD)
 
     @property
@@ -119,7 +119,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class HeardEnd:
-    """What an engine's events said of the end of an incarnation."""
+    """The signals and the stop that an engine's events told before the end of an incarnation."""
 
     #: The signals that clients of the engine made it send to that incarnation.
     signals: frozenset[int] = frozenset()
@@ -192,7 +192,7 @@ class Engine(ABC):
     def heard_end(self, incarnation: str) -> HeardEnd | None:
         """Return what this object has heard, by `watch_changes` or an inspection, of the end of an incarnation.
 
-        Return None if it has not watched that end, or not heard of it yet. Asks nothing, and raises no EngineError.
+        Return None if it has not watched that end, or has not heard it yet. Asks nothing, and raises no EngineError.
         """
         return None
 

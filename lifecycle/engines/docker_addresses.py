@@ -1,4 +1,4 @@
-"""Where a container's port may be reached from here: the candidates, of which the readiness probe finds the right one.
+"""Candidate addresses of a container's port. The readiness probe finds the right one.
 
 They follow from the connection that is really used (DOCKER_HOST or the docker context), from the container's networks,
 and from whether Dormouse is itself a container of this engine.
@@ -22,7 +22,7 @@ CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """From where containers are reached."""
+    """The place from which containers are reached."""
 
     #: The host of the engine's connection. None: it is this machine's engine.
     engine_host: str | None = None
@@ -79,7 +79,7 @@ def _published(container: Mapping[str, Any], port: int) -> list[Address]:
 
 
 def _from_outside(host: str, port: int, engine_host: str | None) -> Address:
-    """Return where a published port is reached. The engine's loopback is not ours if the engine is elsewhere."""
+    """Return the address of a published port. The engine's loopback is not ours if the engine is elsewhere."""
     if host in ALL_INTERFACES or (engine_host and host in LOOPBACK):
         return engine_host or "127.0.0.1", port
     return host, port

@@ -16,7 +16,7 @@ PREFIX = "dormouse."
 ENABLE = f"{PREFIX}enable"
 #: What Go reads as a boolean (strconv.ParseBool), as Docker does.
 TRUE, FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
-#: How much a key must be like `dormouse.enable` to be a misspelling of it.
+#: How much a key must be like `dormouse.enable` to count as a misspelling.
 CLOSE = 0.85
 READY = ("http", "tcp", "health", "running")
 #: How often Docker checks the health of a container whose HEALTHCHECK does not say.

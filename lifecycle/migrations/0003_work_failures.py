@@ -1,4 +1,4 @@
-"""A table for counting work that failed. The version before does not know it, and needs no row of it."""
+"""A table for counting work that failed. The version before does not know this table, and does not need it."""
 
 from django.db import migrations, models
 

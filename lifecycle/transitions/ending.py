@@ -31,7 +31,7 @@ ENDING_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL}
 
 @dataclass(frozen=True)
 class RunEnd:
-    """What is known of an incarnation that has ended."""
+    """The facts that are known of an incarnation that has ended."""
 
     instance: str
     incarnation: str
@@ -73,7 +73,7 @@ class RunEnd:
 
 
 class Verdict(Enum):
-    """What is to be done about an end."""
+    """The decision about an end: to tell it or not."""
 
     TELL = auto()
     #: A person asked for it.

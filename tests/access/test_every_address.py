@@ -38,7 +38,7 @@ WITH_CSRF = {"Cookie": f"csrftoken={CSRF}", "X-CSRFToken": CSRF}
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody who asks."""
+    """A caller with certain rights."""
 
     is_signed_in: bool = True
     permissions: frozenset[str] = frozenset()
@@ -82,7 +82,7 @@ def nobody(actor):
 
 
 def refusing(rule: Rule) -> Rule:
-    """The rule of a method that the address does not have, for an address that decides who asks first."""
+    """Return the rule of a method that the address does not have, if the address decides access first."""
     return lambda actor: "405" if rule(actor) == "in" else rule(actor)
 
 

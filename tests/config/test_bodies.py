@@ -24,7 +24,7 @@ def server(serve):
 
 
 def send_part(server, path, headers, length=40 * MB, sent=1024):
-    """Announce a long body, send the beginning of it, and return the status and the answer's end."""
+    """Announce a long body, send its beginning, and return the status and the answer's end."""
     with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as connection:
         lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -1,4 +1,4 @@
-"""Where an agent is reached: from the connection that is really used, and from its networks."""
+"""The address at which an agent is reached: from the connection that is really used, and from its networks."""
 
 import hashlib
 import json

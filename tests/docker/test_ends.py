@@ -1,4 +1,4 @@
-"""How containers end although Dormouse does not stop them: what is told of it, and what a person's own stop is."""
+"""How containers end although Dormouse does not stop them: what is told, and what a person's own stop is."""
 
 import os
 import signal
@@ -159,7 +159,7 @@ def test_a_crash_at_work_is_told_with_the_work(server, containers):
 
 
 def test_a_dispatch_that_finds_it_dead_leaves_a_note_and_a_supervisor_tells_it(containers, lifecycle, transactional_db):
-    """Without a supervisor, until the next run is ready."""
+    """The note waits without a supervisor until the next run is ready."""
     name = containers.create(environment={"BOOT": "0.5"}, **WORK)
     lifecycle.waking.wake(name)
     crash(containers, name)
