@@ -88,7 +88,7 @@ def test_a_caller_that_hangs_up_cancels_no_wake_and_leaves_no_lease(server, cont
 
 
 def test_started_is_told_when_the_probe_succeeds_and_not_before(server, containers):
-    name = containers.create(environment={"BOOT": "2"}, ready_path="/cgi-bin/work")
+    name = containers.create(environment={"BOOT": "2"}, dispatch_path="/cgi-bin/work", ready_path="/cgi-bin/work")
     answers: list[httpx.Response] = []
     dispatching = threading.Thread(target=lambda: answers.append(dispatch(server, name)))
     dispatching.start()
