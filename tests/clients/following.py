@@ -26,7 +26,7 @@ class Following:
         self.process = subprocess.Popen(
             command,
             cwd=PROGRAMS,
-            env=os.environ | {"PYTHONDEVMODE": "", "DORMOUSE_API_TOKEN": server.TOKEN} | environment,
+            env=os.environ | {"PYTHONDEVMODE": "", "TOKEN": server.TOKEN} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
