@@ -30,6 +30,7 @@ class _Reader(io.RawIOBase):
 
     def __init__(self, source: socket.socket) -> None:
         self._sock = source  # the docker SDK looks for an attribute of this name when it closes a stream
+        self._timeout: float | None = source.gettimeout()
         self._source: Any = source.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -39,11 +40,12 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         """Read what has come, at the latest at this thread's deadline."""
         deadline = getattr(_thread, "deadline", None)
+        left = self._timeout  # a stream of events is read on without a deadline after its headers
         if deadline is not None:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the answer did not end in time")
-            self._sock.settimeout(left)
+        self._sock.settimeout(left)
         read: int | None = self._source.readinto(buffer)
         return read
 

@@ -70,10 +70,11 @@ class Proxy:
     async def _end(self) -> None:
         self.server.close()
         await self._cut()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:  # also those of lines accepted meanwhile
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.05)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.lines.add(writer)
@@ -94,7 +95,7 @@ class Proxy:
             if line.startswith((b"GET ", b"POST ")):
                 self.asked.append(line.decode().rsplit(" ", 1)[0])
                 if self.muted and line.startswith(self.muted):
-                    await asyncio.Event().wait()
+                    await reader.read()  # until the browser gives up
                 if self.status and line.startswith(self.only):
                     writer.write(ANSWERS[self.status])
                     await writer.drain()
