@@ -25,7 +25,6 @@ STALE_AFTER = timedelta(seconds=60)
 
 ICONS = {State.ASLEEP: "moon", State.STARTING: "loader", State.READY: "play", State.STOPPING: "loader"}
 
-
 #: The failure of a card fades after this time.
 FADES_AFTER = timedelta(days=1)
 #: Up to this many instances, those that quietly sleep are shown like the others.
@@ -176,12 +175,11 @@ class Overview:
     @cached_property
     def groups(self) -> list[Group]:
         """The groups that have cards. Above MANY cards, those that quietly sleep are a folded group of their own."""
-        found = []
-        for name in GROUPS:
-            members = [card for card in self.cards if card.group == name]
-            quiet = [card for card in members if len(self.cards) > MANY and card.is_quiet]
-            found += [Group(name, [card for card in members if card not in quiet]), Group(name, quiet, is_folded=True)]
-        return [group for group in found if group.cards]
+        found: dict[tuple[int, bool], list[Card]] = {}
+        for card in self.cards:
+            is_folded = len(self.cards) > MANY and card.is_quiet
+            found.setdefault((GROUPS.index(card.group), is_folded), []).append(card)
+        return [Group(GROUPS[place], found[place, is_folded], is_folded) for place, is_folded in sorted(found)]
 
     @property
     def counts(self) -> list[tuple[str, int, str]]:
@@ -226,6 +224,7 @@ def cards_tag() -> str:
 
     A text such as "about to sleep" also depends on the time, and each time on the reader's zone, hence the minute.
     """
+    notice = engine_notice()
     columns = [field.attname for field in Instance._meta.concrete_fields if field.attname != "failure"]
     shown = (
         settings.DORMOUSE_VERSION,
@@ -233,7 +232,7 @@ def cards_tag() -> str:
         assembly.clock.now().replace(second=0, microsecond=0),
         list(Instance.objects.order_by("name").values_list(*columns)),
         list(Lease.objects.order_by("pk").values_list("pk", "instance_id", "since")),
-        replace(engine_notice(), asked=None),
+        replace(notice, asked=None, answered=notice.answered if notice.error else None),  # else these are not shown
         assembly.database_trouble(),
     )
     return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'

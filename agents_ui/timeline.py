@@ -187,12 +187,8 @@ def next_newer(chosen: Filter, after: int) -> Activity:
     """Return the page above the event `after`: the oldest of the newer events."""
     events = list(chosen.events().after(after)[: PAGE_ROWS + 1])
     rows = [Row(event) for event in reversed(events[:PAGE_ROWS])]
-    return replace(_page_below(chosen, rows, after), newer=len(events) > PAGE_ROWS)
-
-
-def _page_below(chosen: Filter, rows: Sequence[Row], after: int) -> Activity:
     more = chosen.events().before(after + 1).exists()
-    return Activity(rows, after, more, not more and LogFloor.now() > 0)
+    return Activity(rows, after, more, not more and LogFloor.now() > 0, newer=len(events) > PAGE_ROWS)
 
 
 def cursor_at(moment: datetime) -> int:
