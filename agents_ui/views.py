@@ -26,6 +26,7 @@ from agents_ui.timeline import Filter, Row
 from agents_ui.zones import in_readers_zone
 from events.event_types import DISPLAYS, display_of
 from events.models import EventLog
+from events.stream.cursors import parse_event_id
 from lifecycle import assembly
 from lifecycle.models import Instance
 
@@ -140,11 +141,6 @@ def _parse_moment(text: str) -> datetime:
         return (moment if moment.tzinfo else timezone.make_aware(moment)) + unit
     except (ValueError, OverflowError) as error:
         raise BadRequest("at is a time, such as 2026-11-26T04:38") from error
-
-
-def parse_event_id(text: str) -> int | None:
-    """Return the id of an event. None: the text is no number, or one that the database cannot hold."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -1,7 +1,6 @@
 """`/api/events`: the log as JSON, and how a program records an event of its own."""
 
 import json
-import re
 from typing import Any
 
 from django.conf import settings
@@ -16,10 +15,9 @@ from access.users import signature_of
 from events.event_types import is_failure, sentence_of
 from events.log import record, replace_unstorable
 from events.models import EventLog
+from events.stream.cursors import MAX_DIGITS, parse_event_id
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-#: No database ever gave out an id with more digits.
-EVENT_ID = re.compile("[0-9]{1,18}")
 #: Types that Dormouse alone records.
 OWN_TYPES = ("container.", "work.", "dormouse.", "stream-")
 MEMBERS = {"type": str, "instance": str, "data": dict}
@@ -133,6 +131,7 @@ def _number(request: HttpRequest, field: str) -> int | None:
     text = request.GET.get(field)
     if text is None:
         return None
-    if not EVENT_ID.fullmatch(text):
-        raise Invalid(400, f"{field} is a number of at most 18 digits.")
-    return int(text)
+    number = parse_event_id(text)
+    if number is None:
+        raise Invalid(400, f"{field} is a number of at most {MAX_DIGITS} digits.")
+    return number
