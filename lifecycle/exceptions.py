@@ -52,6 +52,17 @@ MAX_ERROR_CHARACTERS = 1_000
 MAX_LOG_TAIL_CHARACTERS = 8_000
 
 
+def storable(text: str) -> str:
+    """Return the text without NUL, which PostgreSQL stores in no row: the commit would never succeed."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def storable_output(text: str) -> str:
+    """Return the end of an output, as an event may hold it."""
+    text = storable(text)
+    return text if len(text) <= MAX_LOG_TAIL_CHARACTERS else f"…{text[-MAX_LOG_TAIL_CHARACTERS:]}"
+
+
 class LifecycleError(Exception):
     """Dormouse cannot do what was asked."""
 
@@ -180,17 +191,10 @@ class StartFailed(LifecycleError):
     log_tail: str = ""
 
     def __post_init__(self) -> None:
-        """Shorten what a container or an engine said, because an event holds at most 64 KiB.
-
-        NUL is replaced, because PostgreSQL stores it in no row: the commit of such a failure would never succeed.
-        """
-        self.error, self.log_tail = (
-            text.replace("\0", "\N{REPLACEMENT CHARACTER}") for text in (self.error, self.log_tail)
-        )
+        """Shorten what a container or an engine said, because an event holds at most 64 KiB."""
+        self.error, self.log_tail = storable(self.error), storable_output(self.log_tail)
         if len(self.error) > MAX_ERROR_CHARACTERS:
             self.error = f"{self.error[:MAX_ERROR_CHARACTERS]}…"
-        if len(self.log_tail) > MAX_LOG_TAIL_CHARACTERS:
-            self.log_tail = f"…{self.log_tail[-MAX_LOG_TAIL_CHARACTERS:]}"
 
     def __str__(self) -> str:
         return f"{self.instance} failed to start: {self.error}"

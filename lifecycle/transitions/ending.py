@@ -17,7 +17,7 @@ from django.db import transaction
 from lifecycle import signals
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, HeardEnd, Inspection
-from lifecycle.exceptions import MAX_LOG_TAIL_CHARACTERS, EngineError, LabelError
+from lifecycle.exceptions import EngineError, LabelError, storable_output
 from lifecycle.models import BROKE_OFF_WITHIN, EndNote, Instance, Lease, State
 from lifecycle.signals import Sink
 
@@ -174,8 +174,6 @@ class Ending:
         if isinstance(seen.labels, LabelError):
             return ""
         try:
-            text = self._engine.output(seen.name, seen.labels.log_tail)
+            return storable_output(self._engine.output(seen.name, seen.labels.log_tail))
         except EngineError:
             return ""
-        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return text if len(text) <= MAX_LOG_TAIL_CHARACTERS else f"…{text[-MAX_LOG_TAIL_CHARACTERS:]}"

@@ -15,6 +15,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from lifecycle import signals
 from lifecycle.clock import Clock
+from lifecycle.exceptions import MAX_ERROR_CHARACTERS, storable
 from lifecycle.models import WorkFailure
 from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 INTERVAL = timedelta(minutes=1)
 #: How often one process writes what has failed in it.
 WRITE_SECONDS = 1
-MAX_ERROR_CHARACTERS = 1_000
 
 
 class WorkFailures:
@@ -52,7 +52,7 @@ class WorkFailures:
             seconds: how long it had worked.
             more: added to the event's data.
         """
-        error = error.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_ERROR_CHARACTERS]
+        error = storable(error)[:MAX_ERROR_CHARACTERS]
         data = {"error": error, "status": status, "seconds": round(seconds, 3), **more}
         with self._lock:
             count, _ = self._unwritten.get((instance, status), (0, {}))
