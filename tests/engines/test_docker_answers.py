@@ -7,7 +7,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import urllib3
 
+from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker import DockerEngine
 from lifecycle.exceptions import EngineUnreachable
 
@@ -126,3 +128,27 @@ def test_an_answer_that_trickles_ends_at_the_deadline_of_the_whole(trickle, begi
         engine.inspect(NAME)
     for client in engine._clients.values():
         client.close()
+
+
+def test_a_stream_is_read_on_without_the_deadline_of_its_headers():
+    """The engine's events may be silent for longer than any answer may take."""
+    may_send = threading.Event()
+
+    class Engine(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            may_send.wait(60)
+            self.wfile.write(b"event")
+
+        def log_message(self, format, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with answers_within(0.5), urllib3.PoolManager() as pool:
+            address = f"http://127.0.0.1:{server.server_port}/events"
+            stream = pool.request("GET", address, preload_content=False, timeout=None, retries=False)
+        threading.Timer(1.5, may_send.set).start()
+        assert stream.read() == b"event"
+        server.shutdown()
