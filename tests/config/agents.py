@@ -30,14 +30,15 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 
 
 @contextmanager
-def agents_file(folder, *names):
-    """Provide the settings of a web process that may wake agents of these names (default: `works`)."""
+def agents_file(folder, **programs):
+    """Provide the settings of a web process that may wake `works`, and what `programs` names with what Python runs."""
     (folder / "agent.py").write_text(AGENT)
     path = folder / "agents.toml"
     tables = []
-    for name in names or ["works"]:
+    for name, program in ({"works": "agent.py"} | programs).items():
         port = free_port()
-        tables.append(f'[{name}]\ncommand = "{sys.executable} agent.py {port}"\nport = {port}\nstop-timeout = "1s"\n')
+        command = f"{sys.executable} {program} {port}"
+        tables.append(f'[{name}]\ncommand = "{command}"\nport = {port}\nstop-timeout = "1s"\n')
     path.write_text("\n".join(tables))
     yield {"DORMOUSE_AGENTS_FILE": str(path), "DORMOUSE_RUN_DIR": str(folder / "run")}
     engine = ProcessEngine(path, folder / "run")

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sqlite3
-import sys
 import threading
 import time
 
@@ -14,25 +13,12 @@ import pytest
 from django.db import connection
 
 from lifecycle.models import Instance, Lease, Worker
-from tests.servers import free_port, wait_for
+from tests.config.agents import agents_file
+from tests.servers import wait_for
 
 ROUNDS = 50 if os.environ.get("DORMOUSE_LONG") else 2
 #: END_SECONDS and CLEAN_UP_SECONDS of config.daphne, and time for a busy machine.
 BOUND_SECONDS = 30
-AGENT = """
-import sys, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Agent(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(204)
-        self.end_headers()
-
-    def do_POST(self):
-        time.sleep(60)
-
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -46,21 +32,8 @@ def sigint_is_not_ignored():
 @pytest.fixture
 def server(sigint_is_not_ignored, serve, tmp_path):
     """Start a web process with two agents that work for a minute; one of them takes a minute to start, too."""
-    (tmp_path / "agent.py").write_text(AGENT)
-    agents = tmp_path / "agents.toml"
-    tables = []
-    for name, program in (("works", "agent.py"), ("starts", "-c 'import time; time.sleep(60)'")):
-        port = free_port()
-        command = f"{sys.executable} {program} {port}"
-        tables.append(f'[{name}]\ncommand = """{command}"""\nport = {port}\nstop-timeout = "1s"\n')
-    agents.write_text("\n".join(tables))
-    environment = {"DORMOUSE_AGENTS_FILE": str(agents), "DORMOUSE_RUN_DIR": str(tmp_path / "run")}
-    yield serve(**environment, DORMOUSE_SUPERVISOR="embedded")
-    from lifecycle.engines.process import ProcessEngine
-
-    engine = ProcessEngine(agents, tmp_path / "run")
-    for one in engine.instances():
-        engine.stop(one.name, 0)
+    with agents_file(tmp_path, starts="-c 'import time; time.sleep(60)'") as environment:
+        yield serve(**environment, DORMOUSE_SUPERVISOR="embedded")
 
 
 class InFlight:
@@ -78,7 +51,8 @@ class InFlight:
 
     def dispatch(self, name):
         with contextlib.suppress(httpx.HTTPError):
-            httpx.post(f"{self.server.url}/api/instances/{name}/dispatch", headers=self.server.bearer, timeout=120)
+            address = f"{self.server.url}/api/instances/{name}/dispatch"
+            httpx.post(address, content=b"60", headers=self.server.bearer, timeout=120)
 
     def read(self):
         body, is_open = "", False
