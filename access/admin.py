@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from access.identity.sessions import end_sessions, open_sessions
 from access.models import Token
 from access.read_only_admin import ReadOnlyAdmin
-from access.sessions import end_sessions, open_sessions
 
 
 @admin.register(Token)

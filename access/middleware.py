@@ -13,9 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from access.database import answer_to
+from access.identity.tokens import TokenUser
+from access.identity.users import Credentials, access_of, find_user
 from access.problems import ProblemResponse
-from access.tokens import TokenUser
-from access.users import Credentials, access_of, find_user
 
 
 class TokenMiddleware(MiddlewareMixin):

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
-from access.tokens import limits_of
+from access.identity.tokens import limits_of
 
 
 class ProblemResponse(JsonResponse):

@@ -16,9 +16,9 @@ from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import condition, require_safe
 
+from access.identity.tokens import limits_of
 from access.permissions import VIEW_EVENTS
 from access.problems import ProblemResponse, refusal
-from access.tokens import limits_of
 from agents_ui import timeline
 from agents_ui.event_context import EventContext
 from agents_ui.instances import cards_tag, engine_notice, overview

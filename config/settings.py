@@ -12,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv
 
 import config
-from access import private_files
-from access.logs import drop_traceback_of_host
-from access.secret_files import SecretFileError, read_or_create_secret
+from access.files import private_files
+from access.files.secret_files import SecretFileError, read_or_create_secret
+from config.logs import drop_traceback_of_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = FileAwareEnv(strip_whitespace=True)
@@ -65,7 +65,7 @@ if DEBUG and not IS_ONLY_ON_LOOPBACK:
         "unset it, or unset DJANGO_ALLOWED_HOSTS."
     )
 #: Hides settings whose names hold these words on the pages of the debug mode.
-DEFAULT_EXCEPTION_REPORTER_FILTER = "access.debug.ReporterFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug.ReporterFilter"
 
 DORMOUSE_VERSION = config.__version__
 DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
@@ -180,15 +180,15 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
-AUTHENTICATION_BACKENDS = ["access.logins.LoginBackend"]
+AUTHENTICATION_BACKENDS = ["access.identity.logins.LoginBackend"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_VERBOSE = False
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else an attacker could extend the lock for ever
-AXES_CLIENT_IP_CALLABLE = "access.logins.client_address"
-AXES_LOCKOUT_CALLABLE = "access.logins.locked_response"
+AXES_CLIENT_IP_CALLABLE = "access.identity.logins.client_address"
+AXES_LOCKOUT_CALLABLE = "access.identity.logins.locked_response"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 
@@ -218,7 +218,7 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-SESSION_ENGINE = "access.sessions"
+SESSION_ENGINE = "access.identity.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
@@ -237,7 +237,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "plain": {
-            "()": "access.logs.OneLineFormatter",
+            "()": "config.logs.OneLineFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         }
@@ -249,7 +249,7 @@ LOGGING = {
     "loggers": {
         "httpx": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
-        "axes": {"level": "ERROR"},  # access.logins logs each failure, with the name quoted
+        "axes": {"level": "ERROR"},  # access.identity.logins logs each failure, with the name quoted
         "django": {"propagate": True, "handlers": []},
     },
 }

@@ -8,10 +8,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from access.identity.tokens import limits_of
+from access.identity.users import signature_of
 from access.permissions import ADD_EVENTS, VIEW_EVENTS
 from access.problems import ProblemResponse, csrf_problem, refusal
-from access.tokens import limits_of
-from access.users import signature_of
 from events.event_types import is_failure, sentence_of
 from events.log import record, replace_unstorable
 from events.models import EventLog

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import TransactionTestCase
 
-from access import tokens
+from access.identity import tokens
 from events import high_water, triggers
 from tests.servers import Server, database_url
 
@@ -90,4 +90,4 @@ class AtOnce:
 @pytest.fixture
 def uses_are_written_at_once(monkeypatch):
     monkeypatch.setattr(tokens, "_writer", AtOnce())
-    monkeypatch.setattr("access.tokens.connection.close", lambda: None)
+    monkeypatch.setattr("access.identity.tokens.connection.close", lambda: None)

@@ -17,9 +17,9 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 
+from access.identity.tokens import limits_of
 from access.permissions import VIEW_EVENTS
 from access.problems import ProblemResponse, refusal
-from access.tokens import limits_of
 from events.log import replace_unstorable
 from events.stream.cursors import requested_cursor
 from events.stream.reader import Limits, Reader

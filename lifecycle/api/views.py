@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
+from access.identity.tokens import limits_of
 from access.permissions import DISPATCH, VIEW_EVENTS
 from access.problems import ProblemResponse, csrf_problem, refusal
-from access.tokens import limits_of
 from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.dispatch.dispatcher import Answer, Work

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from access import private_files
+from access.files import private_files
 from lifecycle.engines import agents_file as agents
 from lifecycle.engines import keeper, labels, listeners
 from lifecycle.engines.agents_file import AgentsFile

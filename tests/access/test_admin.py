@@ -7,8 +7,8 @@ from django.core.management import call_command
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
+from access.identity.sessions import open_sessions
 from access.models import Token
-from access.sessions import open_sessions
 
 TOKENS, LOCKS, USERS = "/admin/access/token/", "/admin/axes/accessattempt/", "/admin/auth/user/"
 pytestmark = pytest.mark.django_db

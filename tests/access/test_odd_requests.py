@@ -4,7 +4,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from access.sessions import SessionStore
+from access.identity.sessions import SessionStore
 
 pytestmark = pytest.mark.django_db
 

@@ -37,7 +37,7 @@ def test_a_token_that_was_used_is_nowhere(serve, debug):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("broken", ["agents_ui.timeline.newest", "access.tokens._look_up"])
+@pytest.mark.parametrize("broken", ["agents_ui.timeline.newest", "access.identity.tokens._look_up"])
 @pytest.mark.parametrize("header", ["Authorization", "Dormouse-Token"])
 def test_a_page_of_a_mistake_shows_no_token(
     monkeypatch, settings, caplog, debug, broken, header, uses_are_written_at_once

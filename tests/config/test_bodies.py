@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from access.tokens import TokenUser
+from access.identity.tokens import TokenUser
 from config.bodies import MAX_BODY_BYTES
 from config.daphne import LINGER_SECONDS, StreamedRequest
 from tests.servers import DEADLINE_SECONDS

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
-from access.tokens import TokenUser, verify_known
+from access.identity.tokens import TokenUser, verify_known
 
 WEBSOCKET = {
     "Connection": "Upgrade",

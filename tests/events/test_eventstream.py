@@ -7,7 +7,7 @@ from django_eventstream import get_current_event_id, send_event
 from django_eventstream.storage import EventDoesNotExist
 from django_eventstream.utils import get_channelmanager, get_storage
 
-from access.tokens import TokenUser
+from access.identity.tokens import TokenUser
 from events.eventstream import EventLogChannelManager, EventLogStorage, encode
 from events.log import record
 from events.models import EventLog

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from access.secret_files import SecretFileError, read_or_create_secret, read_secret
+from access.files.secret_files import SecretFileError, read_or_create_secret, read_secret
 
 NAME = "admin"
 

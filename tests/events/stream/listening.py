@@ -16,7 +16,7 @@ from channels.db import database_sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from httpx_sse import EventSource, ServerSentEvent, SSEError, connect_sse
 
-from access.tokens import TokenUser
+from access.identity.tokens import TokenUser
 from events.log import record
 from events.stream.consumer import EventStream
 from tests.servers import DEADLINE_SECONDS, Server

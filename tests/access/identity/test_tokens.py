@@ -15,12 +15,12 @@ from django.core.management import CommandError, call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from access import tokens
+from access.identity import tokens
+from access.identity.tokens import TokenUser, verify
+from access.identity.users import Credentials, access_of, find_user, signature_of
 from access.middleware import AsgiAccess
 from access.models import Token
 from access.permissions import DISPATCH, ROLES, VIEW_EVENTS
-from access.tokens import TokenUser, verify
-from access.users import Credentials, access_of, find_user, signature_of
 from events.log import record
 from events.stream.consumer import EventStream
 from events.stream.reader import Limits
@@ -129,13 +129,13 @@ def test_a_token_that_expires_while_it_is_remembered_is_refused(monkeypatch):
     text = issue(expires=timezone.now() + timedelta(hours=1))
     assert verify(text) == TokenUser("ci-bot")
     later = timezone.now() + timedelta(hours=2)
-    monkeypatch.setattr("access.tokens.timezone.now", lambda: later)
+    monkeypatch.setattr("access.identity.tokens.timezone.now", lambda: later)
     assert isinstance(verify(text), AnonymousUser)
 
 
 def test_a_token_is_asked_for_again_after_half_a_second(monkeypatch, django_assert_num_queries):
     text, now = issue(), time.monotonic()
-    monkeypatch.setattr("access.tokens.time.monotonic", lambda: now)
+    monkeypatch.setattr("access.identity.tokens.time.monotonic", lambda: now)
     verify(text)
     Token.objects.update(revoked=timezone.now())
     with django_assert_num_queries(0):
@@ -262,8 +262,8 @@ def test_the_last_use_is_kept_to_the_minute():
 
 def test_the_last_use_is_written_once_a_minute(monkeypatch, django_assert_num_queries):
     text, now, moment = issue(), time.monotonic(), timezone.now()
-    monkeypatch.setattr("access.tokens.time.monotonic", lambda: now)
-    monkeypatch.setattr("access.tokens.timezone.now", lambda: moment)
+    monkeypatch.setattr("access.identity.tokens.time.monotonic", lambda: now)
+    monkeypatch.setattr("access.identity.tokens.timezone.now", lambda: moment)
     with django_assert_num_queries(2):
         verify(text)
     now += 1

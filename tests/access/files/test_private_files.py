@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from access.private_files import make_private_folder
-from access.secret_files import SecretFileError, read_or_create_secret, read_secret
+from access.files.private_files import make_private_folder
+from access.files.secret_files import SecretFileError, read_or_create_secret, read_secret
 from tests.servers import PROJECT, wait_for
 
 #: Starts a process agent whose database, run files and output are in a folder of its own.

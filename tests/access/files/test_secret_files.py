@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from access.secret_files import SecretFileError, read_or_create_secret, read_secret
+from access.files.secret_files import SecretFileError, read_or_create_secret, read_secret
 from tests.servers import PROJECT
 
 
@@ -50,7 +50,7 @@ def test_a_faster_process_wins(path):
 
 def test_processes_that_start_at_once_read_one_secret(path):
     program = (
-        "import secrets, sys; from pathlib import Path; from access.secret_files import read_or_create_secret;"
+        "import secrets, sys; from pathlib import Path; from access.files.secret_files import read_or_create_secret;"
         "print(read_or_create_secret(Path(sys.argv[1]), secrets.token_hex))"
     )
     command = [sys.executable, "-c", program, path]

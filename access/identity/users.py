@@ -12,8 +12,8 @@ from django.conf import settings
 from django.contrib import auth
 from django.http import HttpRequest, parse_cookie
 
-from access.sessions import SessionStore
-from access.tokens import TokenUser, verify, verify_known
+from access.identity.sessions import SessionStore
+from access.identity.tokens import TokenUser, verify, verify_known
 
 
 @dataclass(frozen=True)

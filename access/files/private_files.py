@@ -11,7 +11,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 PRIVATE_UMASK = 0o077
-#: Secrets are not narrowed: `access.secret_files` refuses one that was open, because others may know it.
+#: Secrets are not narrowed: `access.files.secret_files` refuses one that was open, because others may know it.
 SECRET_NAMES = ("secret-key", "admin-password")
 #: The umask that this process had before `set_private_umask`. Local agents are started with it.
 original_umask: int | None = None

@@ -10,8 +10,8 @@ from django.db import connections
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from access import logins
-from access.logins import client_address
+from access.identity import logins
+from access.identity.logins import client_address
 
 LOGIN = "/accounts/login/"
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ import sys
 import pytest
 from django.conf import settings
 
-from access.logs import OneLineFormatter
+from config.logs import OneLineFormatter
 
 FORGED = "2026-01-01 00:00:00,000 ERROR access: forged"
 
