@@ -12,6 +12,7 @@ from access.problems import refusal
 from events.api import DEFAULT_LIMIT, MAX_LIMIT, OWN_TYPES
 from events.log import MAX_INSTANCE_CHARACTERS, RESERVED_TYPES, TYPE
 from lifecycle.models import State
+from lifecycle.transitions.orders import MAX_FOR_CHARACTERS
 
 Schema = dict[str, Any]
 
@@ -51,7 +52,13 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-LEASE = record(since=TIME, age_seconds=NUMBER)
+LEASE = record(
+    since=TIME,
+    age_seconds=NUMBER,
+    by=nullable(TEXT),
+    by_kind={"enum": ["user", "token", "command", None]},
+    **{"for": nullable(TEXT)},
+)
 SCHEMAS: dict[str, Schema] = {
     "Instance": record(
         name=TEXT,
@@ -139,6 +146,12 @@ FILTERS = [
     query("instance", array(TEXT), "Only events of these instances."),
     query("type", array(TEXT), "Only events of these types."),
 ]
+FOR = {
+    "name": "Dormouse-For",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": MAX_FOR_CHARACTERS},
+    "description": "Who or what the work is for. Events and leases tell it as `for`.",
+}
 #: What the agent answers passes through as it is.
 AGENTS_ANSWER = {"description": "The agent's answer, or a problem.", "content": {"*/*": {}}}
 
@@ -154,6 +167,7 @@ PATHS: dict[str, dict[str, Any]] = {
         "parameters": [NAME],
         "post": {
             "summary": "Wake the instance if necessary, and hand it the body. Its answer comes back as it is written.",
+            "parameters": [FOR],
             "requestBody": {"content": {"*/*": {}}},
             "responses": {"default": AGENTS_ANSWER},
         },

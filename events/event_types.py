@@ -91,15 +91,22 @@ def icon_of(event: EventLog) -> str:
 
 
 def predicate_of(event: EventLog) -> str | None:
-    """Return the part of the sentence after the instance's name.
+    """Return the part of the sentence after the instance's name: `started in 287 ms · PR 812 · by ci-bot`.
 
     Return None if the type has none, or the event's data do not fit it.
     """
     predicate = display_of(event.type).predicate
     try:
-        return predicate(event.data) if predicate and event.instance else None
+        return predicate(event.data) + _caller_of(event.data) if predicate and event.instance else None
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _caller_of(data: dict[str, Any]) -> str:
+    """Return what the work was for and who ordered it, as the end of a sentence."""
+    words = [str(data["for"])] if data.get("for") else []
+    words += [f"by {data['by']}"] if data.get("by") else []
+    return "".join(f" · {word}" for word in words)
 
 
 def sentence_of(event: EventLog) -> str:

@@ -41,14 +41,19 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     # Claims: the row belongs to `owner` until that worker settles it, or another one takes it over.
 
-    def claim_start(self, row: "Instance", *, owner: uuid.UUID, now: datetime, incarnation: str) -> bool:
+    def claim_start(
+        self, row: "Instance", *, owner: uuid.UUID, now: datetime, incarnation: str, ordered: dict[str, Any]
+    ) -> bool:
         """Begin the next run. `incarnation` is what the engine showed before it: a start of ours changes it."""
         values = {"state": State.STARTING, "run": row.run + 1, "incarnation": incarnation, "probed": False}
-        return self._compare_and_swap(row, owner=owner, since=now, adopted=False, **values)
+        return self._compare_and_swap(row, owner=owner, since=now, adopted=False, ordered=ordered, **values)
 
-    def claim_stop(self, row: "Instance", *, owner: uuid.UUID, now: datetime, idle_seconds: int) -> bool:
+    def claim_stop(
+        self, row: "Instance", *, owner: uuid.UUID, now: datetime, idle_seconds: int, ordered: dict[str, Any]
+    ) -> bool:
         """Begin to stop a ready instance that has been idle for `idle_seconds`."""
-        return self._compare_and_swap(row, state=State.STOPPING, owner=owner, since=now, idle_seconds=idle_seconds)
+        values = {"state": State.STOPPING, "idle_seconds": idle_seconds, "ordered": ordered}
+        return self._compare_and_swap(row, owner=owner, since=now, **values)
 
     def take_over(self, row: "Instance", *, owner: uuid.UUID) -> bool:
         """Make `owner` the owner of a claim, keeping its `since`: the claim is as old as it was."""
@@ -159,6 +164,8 @@ class Instance(models.Model):
     run = models.PositiveBigIntegerField(default=0)
     #: The worker that owns the claim, while starting or stopping.
     owner = models.UUIDField(null=True, blank=True)
+    #: Who ordered its latest claim, why and what for: an `Order` of `lifecycle.transitions.orders`.
+    ordered = models.JSONField(null=True, blank=True)
     #: What the engine ran last, according to the latest inspection; while starting, what it ran before the claim.
     incarnation = models.CharField(max_length=255, blank=True, default="")
     #: Whether the readiness probe has succeeded for that incarnation. False if others started it.
@@ -234,6 +241,8 @@ class Lease(models.Model):
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="leases")
     worker = models.UUIDField()
     since = models.DateTimeField()
+    #: Who ordered the work and what for: the caller of an `Order`.
+    ordered = models.JSONField(null=True, blank=True)
 
     #: Whether its work broke off. This is no column: it is used when the lease ends.
     broke_off = False

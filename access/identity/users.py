@@ -4,6 +4,8 @@
 `user.has_perm(...)`.
 """
 
+import getpass
+import os
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -82,3 +84,12 @@ def find_user(credentials: Credentials) -> Any:
 def signature_of(user: Any) -> dict[str, str]:
     """Return what an event says of the user who caused it."""
     return {"by": user.get_username(), "by_kind": "token" if isinstance(user, TokenUser) else "user"}
+
+
+def signature_of_command() -> dict[str, str]:
+    """Return what an event says of the person who caused it with a command: the name of the system's user."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        name = f"uid {os.getuid()}"
+    return {"by": name, "by_kind": "command"}

@@ -31,13 +31,22 @@ def _describe(row: Instance, leases: list[Lease], now: datetime) -> dict[str, An
         "since": row.since,
         "run": row.run,
         "present": row.present,
-        "leases": [{"since": lease.since, "age_seconds": _age_seconds(lease.since, now)} for lease in leases],
+        "leases": [_describe_lease(lease, now) for lease in leases],
         "sleeps_at": sleeps_at(row, bool(leases)),
         "last_failure": row.failure,
         "stop_failure": row.stop_failure,
         "last_exit": row.exit,
         "label_error": row.label_error or None,
         "label_warning": row.label_warning or None,
+    }
+
+
+def _describe_lease(lease: Lease, now: datetime) -> dict[str, Any]:
+    caller = lease.ordered or {}
+    return {
+        "since": lease.since,
+        "age_seconds": _age_seconds(lease.since, now),
+        **{name: caller.get(name) for name in ("by", "by_kind", "for")},
     }
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from tempfile import SpooledTemporaryFile
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -12,6 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from access.identity.tokens import limits_of
+from access.identity.users import signature_of
 from access.permissions import DISPATCH, VIEW_EVENTS
 from access.problems import ProblemResponse, csrf_problem, refusal
 from lifecycle import assembly
@@ -20,6 +22,7 @@ from lifecycle.dispatch.dispatcher import Answer, Work
 from lifecycle.engines import HOW_TO_TAKE_PART
 from lifecycle.exceptions import LifecycleError, UnknownInstance
 from lifecycle.models import EngineStatus, Instance
+from lifecycle.transitions.orders import Order, Trigger, read_for
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ async def dispatch(request: HttpRequest, name: str) -> HttpResponseBase:
             return _problem_of(_unknown(name))
         work = Work(_read_body(request), request.META.get("CONTENT_TYPE", ""), _body_length(request))
         dispatcher = await assembly.dispatcher()
-        answer = await dispatcher.dispatch(name, work)
+        answer = await dispatcher.dispatch(name, work, _order_of(request, user))
     except LifecycleError as error:
         return _problem_of(error)
     except DatabaseError as error:
@@ -82,6 +85,12 @@ def _unknown(name: str) -> UnknownInstance:
 def _can_be_a_name(name: str) -> bool:
     """Return False for a text with NUL, because PostgreSQL refuses a query that contains it."""
     return "\0" not in name
+
+
+def _order_of(request: HttpRequest, user: Any) -> Order:
+    """Return who dispatches, and what the header `Dormouse-For` says the work is for."""
+    work_for = read_for(request.headers.get("Dormouse-For", "").encode("latin-1", "replace"))
+    return Order(Trigger.DISPATCH, work_for=work_for, **signature_of(user))
 
 
 async def _read_body(request: HttpRequest) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines.labels import PREFIX
 from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow, LabelError
 from lifecycle.transitions.leases import LeasedInstance
+from lifecycle.transitions.orders import DISPATCH, Order
 
 CONNECT_SECONDS = 10
 #: The headers of an agent's answer that pass. Headers about the connection, and cookies for our origin, do not.
@@ -85,13 +86,13 @@ class Dispatcher:
         self._wakes = wakes
         self._transport = transport
 
-    async def dispatch(self, name: str, work: Work) -> Answer:
+    async def dispatch(self, name: str, work: Work, order: Order = DISPATCH) -> Answer:
         """Return the agent's answer when its head has come. A cancelled call leaves nothing behind.
 
         Raises UnknownInstance, LabelError, StartFailed, EngineUnreachable, AgentBrokeOff and AgentTooSlow.
         """
         began = time.monotonic()
-        leased, was_woken = await self._wakes.acquire(name)
+        leased, was_woken = await self._wakes.acquire(name, order)
         wake_ms = milliseconds(time.monotonic() - began) if was_woken else None
         client = agent_client(transport=self._transport, timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
         loop = asyncio.get_running_loop()
@@ -101,7 +102,7 @@ class Dispatcher:
             if not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
-        report = self._failures_of(leased)
+        report = self._failures_of(leased, order)
         try:
             response = await _forward(client, leased, work)
             answer = Answer(response, wake_ms, name, report)
@@ -117,7 +118,7 @@ class Dispatcher:
         answer.on_close(finish)
         return answer
 
-    def _failures_of(self, leased: LeasedInstance) -> Callable[..., None]:
+    def _failures_of(self, leased: LeasedInstance, order: Order) -> Callable[..., None]:
         """Return a function that reports that work which is sent now has failed, with the status that its caller got.
 
         The caller's own end is no failure of the agent.
@@ -128,7 +129,9 @@ class Dispatcher:
             seconds = time.monotonic() - began
             leased.lease.broke_off = what == "broke off"
             error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
-            self._wakes.work_failures.report(leased.seen.name, status=int(status), error=error, seconds=seconds)
+            self._wakes.work_failures.report(
+                leased.seen.name, status=int(status), error=error, seconds=seconds, **order.caller()
+            )
 
         return report
 

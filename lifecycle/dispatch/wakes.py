@@ -16,6 +16,7 @@ from tenacity import Retrying, retry_if_result, wait_fixed
 from lifecycle.models import Lease
 from lifecycle.transitions.leases import LeasedInstance
 from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.transitions.orders import DISPATCH, Order
 
 T = TypeVar("T")
 
@@ -40,17 +41,17 @@ class Wakes:
         self._recovering: set[str] = set()
         self._lock = threading.Lock()
 
-    async def acquire(self, name: str) -> tuple[LeasedInstance, bool]:
+    async def acquire(self, name: str, order: Order = DISPATCH) -> tuple[LeasedInstance, bool]:
         """Return a lease, which the caller gives back, and whether the instance had to be woken for it.
 
-        A caller that is cancelled cancels no wake, and is left no lease.
+        The lease and the start keep `order`. A caller that is cancelled cancels no wake, and is left no lease.
 
         Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
         """
         was_woken = False
-        while (leased := await self._take_lease(name)) is None:
+        while (leased := await self._take_lease(name, order)) is None:
             was_woken = True
-            await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name)))
+            await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
         return leased, was_woken
 
     def give_back(self, lease: Lease) -> None:
@@ -62,14 +63,18 @@ class Wakes:
         self._short_work.shutdown()
         self.work_failures.shut_down()
 
-    def join_or_lead(self, name: str) -> Future[None]:
-        """Return the wake that is under way in this process, or begin one. It goes on even if no caller waits."""
+    def join_or_lead(self, name: str, order: Order = DISPATCH) -> Future[None]:
+        """Return the wake that is under way in this process, or begin one. It goes on even if no caller waits.
+
+        The event of the start names the caller who began it.
+        """
         with self._lock:
             wake_future = self._wake_futures.get(name)
             if wake_future is None:
                 wake_future = self._wake_futures[name] = Future()
                 wake_future.set_running_or_notify_cancel()  # from now on no waiting caller can cancel it
-                leader = threading.Thread(target=self._lead, args=(name, wake_future), name=f"wake {name}", daemon=True)
+                leading = (name, order, wake_future)
+                leader = threading.Thread(target=self._lead, args=leading, name=f"wake {name}", daemon=True)
                 try:
                     leader.start()
                 except RuntimeError:  # the system gives no more threads
@@ -77,10 +82,10 @@ class Wakes:
                     raise
             return wake_future
 
-    def _lead(self, name: str, wake_future: Future[None]) -> None:
+    def _lead(self, name: str, order: Order, wake_future: Future[None]) -> None:
         error: BaseException | None = None
         try:
-            self._lifecycle.waking.wake(name)
+            self._lifecycle.waking.wake(name, order)
         except BaseException as raised:
             error = raised
         finally:
@@ -114,12 +119,12 @@ class Wakes:
                 self._recovering.remove(name)
             connections.close_all()
 
-    async def _take_lease(self, name: str) -> LeasedInstance | None:
+    async def _take_lease(self, name: str, order: Order) -> LeasedInstance | None:
         slots = self._instance_slots.get(name)
         if slots is None:
             slots = self._instance_slots[name] = asyncio.Semaphore(THREADS_PER_INSTANCE)
         async with slots:
-            taken = self._submit(lambda: self._lifecycle.leases.take(name))
+            taken = self._submit(lambda: self._lifecycle.leases.take(name, order))
             try:
                 return await asyncio.wrap_future(taken)
             except asyncio.CancelledError:

@@ -26,6 +26,7 @@ from lifecycle.models import Instance
 from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
 from lifecycle.transitions.ending import RunEnd
+from lifecycle.transitions.orders import Order
 from lifecycle.workers.heartbeats import ThisWorker
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Claims:
         """Return whether `row` is a claim of this worker that none of its threads works on."""
         return row.owner == self._worker.id and not self._work[row.name]
 
-    def claim_start(self, row: Instance, incarnation: str, end: RunEnd | None = None) -> bool:
+    def claim_start(self, row: Instance, incarnation: str, order: Order, end: RunEnd | None = None) -> bool:
         """Begin a run. `incarnation` is what the engine showed before it. Return False if the row has changed.
 
         `end` is noted in the same transaction: the run before it has ended by itself, which no event has told.
@@ -98,16 +99,16 @@ class Claims:
         now = self._clock.now()
         with transaction.atomic():
             claim = Instance.objects.claim_start
-            if not claim(row, owner=self._worker.id, now=now, incarnation=incarnation):
+            if not claim(row, owner=self._worker.id, now=now, incarnation=incarnation, ordered=order.data()):
                 return False
             if end:
                 end.leave_note(now)
             return True
 
-    def claim_stop(self, row: Instance, idle_seconds: int) -> bool:
+    def claim_stop(self, row: Instance, idle_seconds: int, order: Order) -> bool:
         """Begin a stop. Return False if the row has changed."""
         return self._may_claim() and Instance.objects.claim_stop(
-            row, owner=self._worker.id, now=self._clock.now(), idle_seconds=idle_seconds
+            row, owner=self._worker.id, now=self._clock.now(), idle_seconds=idle_seconds, ordered=order.data()
         )
 
     def take_over(self, row: Instance) -> bool:
@@ -179,7 +180,11 @@ class Claims:
         return not self._worker.heartbeat_overdue()
 
     def _settle(self, row: Instance, signal: Signal | None, data: dict[str, Any], settle: Callable[..., bool]) -> None:
-        """Commit the outcome, with an event if there is a signal, and retry until that succeeds: it has happened."""
+        """Commit the outcome, with an event if there is a signal, and retry until that succeeds: it has happened.
+
+        The event tells who ordered the claim, also if another worker settles it.
+        """
+        data = data | (row.ordered or {})
         message = "%s: the outcome of run %d is not saved yet: %s"
         Retrying(
             retry=retry_if_exception_type(DatabaseError),
@@ -197,5 +202,10 @@ class Claims:
                 self._sink(signal, instance=row.name, run=row.run, at=now, **data)
         if not signal:
             return
-        facts = ", ".join(f"{key} {value}" for key, value in data.items() if key != "log_tail")
-        logger.log(*LOG_MESSAGES[signal], row.name, row.run, facts)
+        logger.log(*LOG_MESSAGES[signal], row.name, row.run, ", ".join(_facts_of(data)))
+
+
+def _facts_of(data: dict[str, Any]) -> list[str]:
+    """Return what a line of the log says of an event. The words of a caller are quoted, and look like no other fact."""
+    shown = {key: value for key, value in data.items() if key != "log_tail"}
+    return [f"{key} {value!r}" if key in ("by", "for") else f"{key} {value}" for key, value in shown.items()]

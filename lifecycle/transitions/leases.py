@@ -13,6 +13,7 @@ from lifecycle.engines.base import Engine, Inspection
 from lifecycle.exceptions import Missing
 from lifecycle.models import Instance, Lease, State
 from lifecycle.retries import log_failed_try
+from lifecycle.transitions.orders import DISPATCH, Order
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Leases:
     worker_id: uuid.UUID
     clock: Clock
 
-    def take(self, name: str) -> LeasedInstance | None:
+    def take(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
         """Return a lease if the instance is ready and runs, or None if it must be woken first.
 
         Raises LabelError and EngineUnreachable.
@@ -51,7 +52,7 @@ class Leases:
         if not seen.running or seen.incarnation != row.incarnation:
             return None
         reached = reached_as_probed(row, seen)
-        lease = self.insert(row) if reached else None
+        lease = self.insert(row, order) if reached else None
         return LeasedInstance(lease, reached) if lease and reached else None
 
     def give_back(self, lease: Lease) -> None:
@@ -80,12 +81,13 @@ class Leases:
             names = ", ".join(sorted({lease.instance_id for lease in leases}))
             logger.warning("Ended the leases of processes that have died, on: %s", names)
 
-    def insert(self, row: Instance) -> Lease | None:
+    def insert(self, row: Instance, order: Order = DISPATCH) -> Lease | None:
         """Insert a lease if the instance is still ready in the incarnation of `row`; else return None."""
         with transaction.atomic():
             if not Instance.objects.mark_used(row):
                 return None
-            return Lease.objects.create(instance=row, worker=self.worker_id, since=self.clock.now())
+            now, caller = self.clock.now(), order.caller()
+            return Lease.objects.create(instance=row, worker=self.worker_id, since=now, ordered=caller)
 
 
 def reached_as_probed(row: Instance, seen: Inspection) -> Inspection | None:

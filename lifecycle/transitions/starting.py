@@ -8,6 +8,7 @@ from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, M
 from lifecycle.models import Instance
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.ending import Ending
+from lifecycle.transitions.orders import Order
 from lifecycle.transitions.readiness import Readiness, missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 
@@ -26,7 +27,7 @@ class Starting:
     ending: Ending
     clock: Clock
 
-    def start(self, row: Instance, before: Inspection) -> bool:
+    def start(self, row: Instance, before: Inspection, order: Order) -> bool:
         """Start the instance, and return when it is ready. Return False if another worker was faster.
 
         Raises StartFailed if it does not get ready, and EngineUnreachable if the outcome is not known yet.
@@ -34,7 +35,7 @@ class Starting:
         began = self.clock.monotonic()
         end = self.ending.find(row, before)
         with self.claims.working_on(row.name):
-            if not self.claims.claim_start(row, before.incarnation, end):
+            if not self.claims.claim_start(row, before.incarnation, order, end):
                 return False
             try:
                 self._start_engine(row)
@@ -49,14 +50,14 @@ class Starting:
             return True
         return False  # the claim was lost
 
-    def fail(self, row: Instance, failure: StartFailed) -> None:
+    def fail(self, row: Instance, failure: StartFailed, order: Order) -> None:
         """Make a run that fails at once, because there is nothing to start or no engine to ask. Raises `failure`.
 
         Return only if another worker changed the row meanwhile; then nothing was done.
         """
         end = self.ending.find(row, None)
         with self.claims.working_on(row.name):
-            if self.claims.claim_start(row, row.incarnation, end):
+            if self.claims.claim_start(row, row.incarnation, order, end):
                 self._settle_failed(row, failure)
 
     def _start_engine(self, row: Instance) -> None:

@@ -10,6 +10,7 @@ from lifecycle.engines.labels import default_of
 from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
 from lifecycle.models import Instance, Lease, State
 from lifecycle.transitions.claims import Claims
+from lifecycle.transitions.orders import Order, Trigger
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Stopping:
         assert row.last_used is not None, "find_idle returns no row without an idle clock"
         idle = self.clock.now() - row.last_used
         with self.claims.working_on(row.name):
-            if self.claims.claim_stop(row, max(0, int(idle.total_seconds()))):
+            if self.claims.claim_stop(row, max(0, int(idle.total_seconds())), Order(Trigger.IDLE)):
                 self.stop_and_settle(row)
 
     def stop_and_settle(self, row: Instance, **more: Any) -> None:

@@ -18,6 +18,7 @@ from lifecycle.models import Instance, State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.leases import reached_as_probed
+from lifecycle.transitions.orders import DISPATCH, Order
 from lifecycle.transitions.readiness import missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 from lifecycle.transitions.starting import Starting
@@ -39,10 +40,11 @@ class Waking:
     recovering: Recovering
     clock: Clock
 
-    def wake(self, name: str) -> None:
+    def wake(self, name: str, order: Order = DISPATCH) -> None:
         """Return when the instance was ready. It may have changed since, so the caller takes a lease or wakes again.
 
-        If another worker is starting it, wait for that run, and raise its error if it fails.
+        A start is told with `order`. If another worker is starting the instance, wait for that run, and raise its
+        error if it fails.
 
         Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
         """
@@ -54,10 +56,10 @@ class Waking:
             if row.state == State.STOPPING:
                 self._wait_while(row, State.STOPPING)
                 continue
-            seen = self._inspect(row)
+            seen = self._inspect(row, order)
             if seen and seen.phase in IN_BETWEEN:
                 self._check_patience(seen, began)
-            elif seen and (self._is_usable(row, seen) if seen.running else self.starting.start(row, seen)):
+            elif seen and (self._is_usable(row, seen) if seen.running else self.starting.start(row, seen, order)):
                 return None
             # The engine works on it, another worker changed the row, or this worker's heartbeat is overdue.
             self.claims.wait_for_heartbeat()
@@ -74,7 +76,7 @@ class Waking:
             raise UnknownInstance(name, HOW_TO_TAKE_PART.get(self.engine.name, "")) from None
         return Instance.objects.register(name, now=self.clock.now(), idle_timeout=seen.settings().idle_timeout)
 
-    def _inspect(self, row: Instance) -> Inspection | None:
+    def _inspect(self, row: Instance, order: Order) -> Inspection | None:
         """Return what the engine says of the instance, or None if another worker changed its row meanwhile.
 
         Raises StartFailed, with its event, if there is nothing to start or no engine to ask. Raises EngineUnreachable
@@ -85,15 +87,15 @@ class Waking:
         except EngineUnreachable as error:
             if row.state == State.READY:
                 raise
-            self.starting.fail(row, StartFailed(row.name, Cause.ENGINE_UNREACHABLE, str(error)))
+            self.starting.fail(row, StartFailed(row.name, Cause.ENGINE_UNREACHABLE, str(error)), order)
             return None
         except EngineRefused as refusal:
             if row.state == State.READY:
                 raise
-            self.starting.fail(row, rejected_failure(row.name, refusal))
+            self.starting.fail(row, rejected_failure(row.name, refusal), order)
             return None
         except Missing as error:
-            self.starting.fail(row, missing_failure(error))
+            self.starting.fail(row, missing_failure(error), order)
             return None
         if seen.settings().port is None:
             raise LabelError(row.name, f"{self.engine.key_prefix}port", "", "is not set: nothing can be sent to it")

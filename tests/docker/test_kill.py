@@ -93,7 +93,8 @@ def test_killed_in_a_stop(server, containers):
     idle_seconds = Instance.objects.get(pk=name, state=State.STOPPING).idle_seconds
     server.restart()
     wait_for(lambda: "lazy_stopped" in types(name))
-    assert logged(name)[-1].data == {"instance": name, "run": 1, "idle_seconds": idle_seconds, "recovered": True}
+    told = {"instance": name, "run": 1, "idle_seconds": idle_seconds, "trigger": "idle", "recovered": True}
+    assert logged(name)[-1].data == told
     assert not containers.is_running(name)
     assert dispatch(server, name).status_code == 200
     assert types(name)[:3] == ["lazy_started", "lazy_stopped", "lazy_started"]

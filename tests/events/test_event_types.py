@@ -13,6 +13,21 @@ def test_a_start_reads_with_its_latency():
     assert sentence_of(started) == "reviewer-default started in 287 ms"
 
 
+@pytest.mark.parametrize(
+    ("known", "end"),
+    [
+        ({"for": "PR 812", "by": "ci-bot", "by_kind": "token"}, " · PR 812 · by ci-bot"),
+        ({"by": "ci-bot"}, " · by ci-bot"),
+        ({"for": "PR 812"}, " · PR 812"),
+        ({"for": "", "by": None}, ""),
+        ({"for": ["x"], "by": 7}, " · ['x'] · by 7"),
+    ],
+)
+def test_a_sentence_ends_with_what_the_work_was_for_and_who_ordered_it(known, end):
+    started = event("container.lazy_started", "reviewer-default", latency_ms=287, **known)
+    assert sentence_of(started) == f"reviewer-default started in 287 ms{end}"
+
+
 def test_a_stop_reads_with_its_idle_time():
     stopped = event("container.lazy_stopped", "designer-default", idle_seconds=12 * 60 + 59)
     assert sentence_of(stopped) == "designer-default stopped after 12 min idle"

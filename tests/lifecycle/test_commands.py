@@ -1,5 +1,6 @@
 """`manage.py dispatch` and `manage.py supervise`, as processes on the test's database."""
 
+import getpass
 import json
 import os
 import signal
@@ -79,6 +80,12 @@ def dispatched(manage, *arguments, name=NAME, given=b""):
 def test_a_dispatch_wakes_and_writes_the_answer(manage):
     assert dispatched(manage, "--data", "work")[:2] == (0, "work of application/octet-stream")
     assert EventLog.objects.get().type == "container.lazy_started"
+
+
+def test_a_dispatch_tells_who_ran_the_command_and_what_for(manage):
+    assert dispatched(manage, "--for", "PR 812 · nachts")[0] == 0
+    data = EventLog.objects.get().data
+    assert (data["by"], data["by_kind"], data["for"]) == (getpass.getuser(), "command", "PR 812 · nachts")
 
 
 def test_work_is_read_from_a_file(manage, tmp_path):

@@ -1,6 +1,7 @@
 """Hand a piece of work to an instance, waking it first if it sleeps, and write its answer to standard output."""
 
 import asyncio
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import AsyncIterator
@@ -10,10 +11,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from access.identity.users import signature_of_command
 from lifecycle import assembly
 from lifecycle.dispatch.dispatcher import Dispatcher, Work
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import LifecycleError
+from lifecycle.transitions.orders import Order, Trigger, read_for
 
 
 class Command(BaseCommand):
@@ -33,13 +36,19 @@ class Command(BaseCommand):
             help="the content type of the work (default %(default)s)",
         )
 
-    def handle(self, *args: Any, name: str, data: str, content_type: str, **options: Any) -> None:
+        parser.add_argument(
+            "--for", dest="work_for", default="", metavar="TEXT", help="who or what the work is for; events tell it"
+        )
+
+    def handle(self, *args: Any, name: str, data: str, content_type: str, work_for: str, **options: Any) -> None:
         """Dispatch, and exit with an error if the agent answers with one."""
         body = _content(data)
+        work = Work(_in_one_part(body), content_type, str(len(body)))
+        order = Order(Trigger.DISPATCH, work_for=read_for(os.fsencode(work_for)), **signature_of_command())
         lifecycle = assembly.lifecycle("dispatch")
         wakes = Wakes(lifecycle)
         try:
-            asyncio.run(_dispatch(Dispatcher(wakes), name, Work(_in_one_part(body), content_type, str(len(body)))))
+            asyncio.run(_dispatch(Dispatcher(wakes), name, work, order))
         except LifecycleError as error:
             raise CommandError(str(error)) from error
         finally:
@@ -47,8 +56,8 @@ class Command(BaseCommand):
             lifecycle.worker.end()
 
 
-async def _dispatch(dispatcher: Dispatcher, name: str, work: Work) -> None:
-    answer = await dispatcher.dispatch(name, work)
+async def _dispatch(dispatcher: Dispatcher, name: str, work: Work, order: Order) -> None:
+    answer = await dispatcher.dispatch(name, work, order)
     try:
         async for chunk in answer:
             sys.stdout.buffer.write(chunk)

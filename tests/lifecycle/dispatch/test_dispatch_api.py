@@ -313,6 +313,37 @@ def test_a_caller_that_hangs_up_is_no_failure(worker_agent, events):
     assert events.types == ["lazy_started"]
 
 
+# Who ordered it
+
+
+def test_the_start_and_the_lease_tell_who_dispatched_and_what_for(worker_agent, events):
+    leases = []
+
+    async def answer(request):
+        leases.extend((await asyncio.to_thread(get, f"/api/instances/{NAME}")).json()["leases"])
+        return httpx.Response(200)
+
+    worker_agent.answer = answer
+    post(headers=TOKEN | {"Dormouse-For": "PR 812"})
+    known = {"by": "environment", "by_kind": "token", "for": "PR 812"}
+    assert events.only("lazy_started").items() >= (known | {"trigger": "dispatch"}).items()
+    (lease,) = leases
+    assert lease.items() >= known.items()
+
+
+def test_work_that_failed_tells_who_dispatched_it_and_what_for(worker_agent, events):
+    worker_agent.answer = lambda request: httpx.Response(500)
+    post(headers=TOKEN | {"Dormouse-For": "PR 812"})
+    worker_agent.failure()
+    assert events[-1][1].items() >= {"by": "environment", "by_kind": "token", "for": "PR 812"}.items()
+
+
+def test_what_is_not_known_is_left_out(dispatcher_user, events):
+    signed_in(dispatcher_user, with_csrf=True)
+    started = events.only("lazy_started")
+    assert (started["by"], started["by_kind"], "for" in started) == ("anne", "user", False)
+
+
 @pytest.mark.parametrize("status", [200, 500])
 def test_the_lease_ends_with_the_answer(worker_agent, status):
     leased = []

@@ -18,6 +18,7 @@ def test_a_rejected_start_is_told_with_its_reason(lifecycle, engine, box, events
         "error": "port 80 is taken",
         "cause": "port_conflict",
         "exit_code": 128,
+        "trigger": "dispatch",
     }
 
 
@@ -57,6 +58,7 @@ def test_one_that_exits_before_it_is_ready_is_told_with_code_and_output(lifecycl
     assert events.only("lazy_start_failed") == {
         "instance": NAME,
         "run": 1,
+        "trigger": "dispatch",
         "error": "exited with code 3 before it was ready",
         "cause": "exited",
         "exit_code": 3,

@@ -31,7 +31,8 @@ def idle_box(lifecycle, clock, box, events):
 def test_a_refused_stop_is_told_and_leaves_the_instance_ready(lifecycle, idle_box, events, refusals, error):
     refusals(1, error)
     stop_idle(lifecycle)
-    assert events.only("lazy_stop_failed") == {"instance": NAME, "run": 1, "error": WHY, "idle_seconds": 60}
+    told = {"instance": NAME, "run": 1, "error": WHY, "idle_seconds": 60, "trigger": "idle"}
+    assert events.only("lazy_stop_failed") == told
     assert (row().state, row().owner, row().stop_failure["error"]) == (State.READY, None, WHY)
 
 

@@ -26,7 +26,7 @@ def ready(clock):
 def test_a_lease_moves_the_version_so_that_a_stop_fails(leases, ready, clock):
     stale = row()
     assert leases.insert(ready)
-    assert not Instance.objects.claim_stop(stale, owner=WORKER, now=clock.now(), idle_seconds=0)
+    assert not Instance.objects.claim_stop(stale, owner=WORKER, now=clock.now(), idle_seconds=0, ordered={})
 
 
 @pytest.mark.parametrize("state", [State.ASLEEP, State.STARTING, State.STOPPING])

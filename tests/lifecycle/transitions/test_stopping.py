@@ -15,7 +15,7 @@ def test_an_idle_instance_is_stopped_and_then_that_is_reported(lifecycle, engine
     engine.after["stop"] = [lambda: told.extend(events.types)]
     stop_idle(lifecycle)
     assert (box.running, told) == (False, [])
-    assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75}
+    assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75, "trigger": "idle"}
     assert row().state == State.ASLEEP
 
 
@@ -53,9 +53,9 @@ def test_a_stop_that_meets_a_lease_claims_nothing(lifecycle, engine, clock, box,
     stop = lifecycle.claims.claim_stop
     grants = []
 
-    def lease_first(found, idle_seconds):
+    def lease_first(*claim):
         grants.append(lifecycle.leases.take(NAME))
-        return stop(found, idle_seconds)
+        return stop(*claim)
 
     lifecycle.claims.claim_stop = lease_first
     stop_idle(lifecycle)
@@ -90,7 +90,7 @@ def test_a_stop_that_the_engine_did_not_answer_is_settled_later(lifecycle, engin
         stop_idle(lifecycle)
     assert (row().state, events) == (State.STOPPING, [])
     recover(lifecycle)
-    assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75}
+    assert events.only("lazy_stopped") == {"instance": NAME, "run": 1, "idle_seconds": 75, "trigger": "idle"}
     assert not box.running
 
 

@@ -45,7 +45,7 @@ def test_started_tells_how_long_it_took_and_of_what_that_is_made(lifecycle, engi
     assert taken_ms > 700
     started = events.only("lazy_started")
     ready_ms, latency_ms = started.pop("ready_ms"), started.pop("latency_ms")
-    assert started == {"instance": NAME, "run": 1, "start_ms": 250}
+    assert started == {"instance": NAME, "run": 1, "start_ms": 250, "trigger": "dispatch"}
     assert (ready_ms, latency_ms) == (pytest.approx(taken_ms - 250, abs=1), pytest.approx(taken_ms, abs=1))
 
 
