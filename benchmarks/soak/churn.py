@@ -71,15 +71,22 @@ def run(site: Site, seconds: float) -> None:
     threads = [threading.Thread(target=_go_on, args=(part, site, ended, seed)) for seed, part in enumerate(parts)]
     for thread in threads:
         thread.start()
-    samples = []
+    samples, began = [], time.monotonic()
+    print(f"\n{seconds / 60:.1f} min of hostile agents, {READERS} readers, {CALLERS} callers and odd requests:")
     for _ in range(SAMPLES):
         time.sleep(seconds / SAMPLES)
         samples.append(site.sample())
+        if len(samples) % 10 == 0:
+            print_sample(samples[-1], began)
     ended.set()
     for thread in threads:
         thread.join(SECONDS)
-    print(f"\n{seconds / 60:.1f} min of hostile agents, {READERS} readers, {CALLERS} callers and odd requests:")
     print_slopes(samples[SAMPLES // 4 :])  # the first quarter fills caches and pools
+
+
+def print_sample(sample: Sample, began: float) -> None:
+    used = f"{sample.memory_mb:.0f} MB, {sample.threads} threads, {sample.descriptors} descriptors"
+    print(f"  after {(sample.at - began) / 60:.1f} min: {used}", flush=True)
 
 
 def _go_on(part: Part, site: Site, ended: threading.Event, seed: int) -> None:

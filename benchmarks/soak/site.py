@@ -17,6 +17,9 @@ from lifecycle.engines.process import ProcessEngine
 from tests.servers import free_port
 
 SECONDS = 120
+#: How long the process may take to become calm, and the CPU time that it uses in a second if it is.
+CALM_SECONDS = 60
+IDLE_CPU_SECONDS = 0.1
 #: Does what its work says.
 AGENT = Path(__file__).with_name("agent.py")
 STEADY, HOSTILE = "steady", ["hostile-1", "hostile-2", "hostile-3"]
@@ -31,6 +34,7 @@ class Sample:
     memory_mb: float
     threads: int
     descriptors: int
+    cpu_seconds: float
 
 
 @dataclass
@@ -48,7 +52,18 @@ class Site:
     def sample(self) -> Sample:
         cost = self.server.cost
         descriptors = len(list(Path(f"/proc/{self.server.process.pid}/fd").iterdir()))
-        return Sample(time.monotonic(), cost.rss_bytes / 1e6, cost.threads, descriptors)
+        return Sample(time.monotonic(), cost.rss_bytes / 1e6, cost.threads, descriptors, cost.cpu_seconds)
+
+    def sample_when_calm(self) -> Sample:
+        """Wait until the process is idle: passwords of strangers that have left are still being checked. Sample it."""
+        before = self.sample()
+        for _ in range(CALM_SECONDS):
+            time.sleep(1)
+            after = self.sample()
+            if after.cpu_seconds - before.cpu_seconds < IDLE_CPU_SECONDS:
+                break
+            before = after
+        return after
 
     def dispatch_ms(self) -> float:
         return self._timed_ms("POST", f"/api/instances/{STEADY}/dispatch")

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,7 @@ import httpx
 from benchmarks.soak.site import Sample, Site, medians
 
 HOST = "127.0.0.1"
-IDLE_ROUNDS = 100
-#: How long memory may take to come back, before it is measured.
-CALM_SECONDS = 5
+IDLE_ROUNDS = 60
 HALVES = [
     b"",
     b"GET /agents/ HTTP/1.1\r\nHost: 127.0.0.1\r\nX-",
@@ -110,11 +109,32 @@ def attend(load: Load, port: int, seconds: float, results: Any) -> None:
     results.put(asyncio.run(load(port, seconds)))
 
 
+@dataclass(frozen=True)
+class Round:
+    """What was measured without strangers, and then beside a load of them."""
+
+    #: A warm dispatch and a health check, in ms, without strangers.
+    idle_ms: tuple[float, float]
+    idle_cpu: float
+    #: The same beside the load, each time that it was measured.
+    beside_ms: list[tuple[float, float]]
+    beside_cpu: float
+    #: While the load was there, and when the process was calm again.
+    during: list[Sample]
+    after: Sample
+    counts: Counts
+
+    def medians_ms(self) -> tuple[float, float]:
+        dispatches, checks = zip(*self.beside_ms, strict=True)
+        return statistics.median(dispatches), statistics.median(checks)
+
+
 def run(site: Site, asked: argparse.Namespace) -> None:
-    """Measure without strangers, and then beside each load."""
+    """Measure each load in several rounds, each beside the same process without strangers just before it.
+
+    Other programs of the machine slow both parts of a round, so a ratio is taken inside a round.
+    """
     medians(site, 10)  # wakes the agent
-    dispatch_ms, healthz_ms = medians(site, IDLE_ROUNDS)
-    print(f"\nwithout strangers: dispatch {dispatch_ms:.1f} ms, healthz {healthz_ms:.1f} ms")
     loads: dict[str, Load] = {
         f"{asked.strangers} forms of {asked.megabytes} MB": partial(send_forms, asked.strangers, asked.megabytes),
         f"{asked.strangers} wrong logins": partial(sign_in, asked.strangers),
@@ -122,11 +142,24 @@ def run(site: Site, asked: argparse.Namespace) -> None:
     }
     for name, load in loads.items():
         before = site.sample()
-        measured, samples, counts = beside(site, load, asked.seconds)
-        time.sleep(CALM_SECONDS)
-        report(name, measured, (dispatch_ms, healthz_ms))
-        report_cost(before, samples, site.sample())
-        print(f"  strangers saw: {', '.join(f'{count} {what}' for what, count in counts.most_common())}", flush=True)
+        rounds = [measure(site, load, asked.seconds) for _ in range(asked.rounds)]
+        report(name, before, rounds)
+
+
+def measure(site: Site, load: Load, seconds: float) -> Round:
+    """Measure one round."""
+    began = site.sample()
+    idle_ms = medians(site, IDLE_ROUNDS)
+    loaded = site.sample()
+    beside_ms, during, counts = beside(site, load, seconds)
+    ended = site.sample()
+    after = site.sample_when_calm()
+    return Round(idle_ms, cpu_share(began, loaded), beside_ms, cpu_share(loaded, ended), during, after, counts)
+
+
+def cpu_share(first: Sample, last: Sample) -> float:
+    """Return how much of one processor the web process used between two samples."""
+    return (last.cpu_seconds - first.cpu_seconds) / (last.at - first.at)
 
 
 def beside(site: Site, load: Load, seconds: float) -> tuple[list[tuple[float, float]], list[Sample], Counts]:
@@ -145,16 +178,25 @@ def beside(site: Site, load: Load, seconds: float) -> tuple[list[tuple[float, fl
     return measured, samples, counts
 
 
-def report(name: str, measured: list[tuple[float, float]], idle: tuple[float, float]) -> None:
-    print(f"\nbeside {name} ({len(measured)} of each measured):")
-    for what, values, alone in zip(("dispatch", "healthz"), zip(*measured, strict=True), idle, strict=True):
-        median = statistics.median(values)
-        print(f"  {what}: median {median:.1f} ms, {median / alone:.1f} times; longest {max(values):.0f} ms")
+def report(name: str, before: Sample, rounds: list[Round]) -> None:
+    print(f"\nbeside {name}, {len(rounds)} rounds:")
+    for place, what in enumerate(("dispatch", "healthz")):
+        pairs = [(one.idle_ms[place], one.medians_ms()[place]) for one in rounds]
+        times = [beside_ms / idle_ms for idle_ms, beside_ms in pairs]
+        longest = max(measured[place] for one in rounds for measured in one.beside_ms)
+        shown = ", ".join(f"{idle_ms:.1f} -> {beside_ms:.1f}" for idle_ms, beside_ms in pairs)
+        print(f"  {what}: medians in ms {shown}: {statistics.median(times):.1f} times; longest {longest:.0f} ms")
+    shown = ", ".join(f"{one.idle_cpu:.2f} -> {one.beside_cpu:.2f}" for one in rounds)
+    print(f"  processors that the web process used: {shown}")
+    report_cost(before, rounds)
+    counts = sum((one.counts for one in rounds), Counts())
+    print(f"  strangers saw: {', '.join(f'{count} {what}' for what, count in counts.most_common())}", flush=True)
 
 
-def report_cost(before: Sample, during: list[Sample], after: Sample) -> None:
-    most = max(sample.memory_mb for sample in during)
-    grown, stays = most - before.memory_mb, after.memory_mb - before.memory_mb
-    print(f"  memory: grew by {grown:.0f} MB from {before.memory_mb:.0f}, of which {stays:.0f} stay")
-    print(f"  threads: {before.threads}, most {max(sample.threads for sample in during)}, then {after.threads}")
-    print(f"  descriptors: {before.descriptors}, most {max(s.descriptors for s in during)}, then {after.descriptors}")
+def report_cost(before: Sample, rounds: list[Round]) -> None:
+    """Print what was used before, at most, and after each round, so that a plateau can be told from growth."""
+    for name, unit in (("memory_mb", " MB"), ("threads", ""), ("descriptors", "")):
+        most = max(getattr(sample, name) for one in rounds for sample in one.during)
+        after = ", ".join(f"{getattr(one.after, name):.0f}" for one in rounds)
+        label = name.removesuffix("_mb")
+        print(f"  {label}: {getattr(before, name):.0f}{unit}, at most {most:.0f}, after each round {after}")
