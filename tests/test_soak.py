@@ -7,20 +7,7 @@ import pytest
 
 from tests.servers import PROJECT
 
-SHORT = [
-    "--strangers",
-    "10",
-    "--megabytes",
-    "4",
-    "--held",
-    "100",
-    "--seconds",
-    "3",
-    "--rounds",
-    "1",
-    "--minutes",
-    "0.1",
-]
+SHORT = ["--strangers=10", "--megabytes=4", "--held=100", "--seconds=3", "--rounds=1", "--minutes=0.1"]
 
 
 @pytest.mark.server

@@ -111,7 +111,7 @@ def attend(load: Load, port: int, seconds: float, results: Any) -> None:
 
 @dataclass(frozen=True)
 class Round:
-    """What was measured without strangers, and then beside a load of them."""
+    """Hold what was measured without strangers, and then beside a load of them."""
 
     #: A warm dispatch and a health check, in ms, without strangers.
     idle_ms: tuple[float, float]

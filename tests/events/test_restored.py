@@ -85,7 +85,7 @@ def test_a_mark_that_cannot_be_saved_stays_in_memory(settings, tmp_path, caplog)
     assert record("a.b").id > ids[-1]
 
 
-@pytest.mark.parametrize("text", [b"", b"x", b"\0\0", b"12\n7"])
+@pytest.mark.parametrize("text", [b"", b"x", b"\0\0", b"12\n7", b"x" * 100])
 def test_a_damaged_file_is_no_mark(text):
     high_water.mark_path().parent.mkdir()
     high_water.mark_path().write_bytes(text)
