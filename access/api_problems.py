@@ -30,7 +30,7 @@ class ApiProblemMiddleware:
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Return the response, or a problem in its place."""
         response = await self.get_response(request)
-        if request.path.startswith(API) and response.status_code >= 400 and isinstance(response, HttpResponse):
+        if request.path_info.startswith(API) and response.status_code >= 400 and isinstance(response, HttpResponse):
             return _as_problem(response)
         return response  # what streams is an agent's
 

@@ -18,6 +18,7 @@ django = get_asgi_application()  # sets Django up, which the imports below need
 from access.middleware import AsgiAccess, send_response  # noqa: E402
 from access.permissions import DISPATCH  # noqa: E402
 from access.problems import refusal  # noqa: E402
+from config.base_path import BasePath  # noqa: E402
 from config.bodies import BoundedBody  # noqa: E402
 from config.concurrency import DISPATCH_PATH, LimitConcurrency  # noqa: E402
 from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, stream_requests  # noqa: E402
@@ -48,7 +49,9 @@ async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close"})
 
 
-application = ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse_websocket})
+application = BasePath(
+    ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse_websocket}), settings.DORMOUSE_BASE_PATH
+)
 
 
 def allow_open_files(wanted: int) -> None:

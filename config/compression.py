@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
 TEXT_TYPES = ("text/", "application/javascript", "image/svg+xml")
-OUR_SCRIPTS = re.compile(f"{settings.STATIC_URL}agents_ui/.*[.]js")
+OUR_SCRIPTS = re.compile(f"{re.escape(settings.STATIC_URL)}agents_ui/.*[.]js")
 
 
 class StaticCompressionMiddleware:

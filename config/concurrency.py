@@ -7,13 +7,15 @@ from typing import Any
 
 from django.conf import settings
 
+from config.base_path import path_below
+
 #: A pattern of the paths to which work is sent.
 DISPATCH_PATH = r"/api/instances/[^/]+/dispatch"
 #: Requests at once. 1,500 at once without an account made 1,471 threads.
 MAX_REQUESTS = 64
 #: Not counted: work takes as long as its agent, a static file as long as its reader. A health check must be answered
 #: while others wait.
-NOT_COUNTED = re.compile(rf"/healthz|/readyz|{settings.STATIC_URL}.*|{DISPATCH_PATH}")
+NOT_COUNTED = re.compile(rf"/healthz|/readyz|{settings.SERVESTATIC_STATIC_PREFIX}.*|{DISPATCH_PATH}")
 
 
 class LimitConcurrency:
@@ -27,7 +29,7 @@ class LimitConcurrency:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Call the application when there is room."""
-        if NOT_COUNTED.fullmatch(scope["path"]):
+        if NOT_COUNTED.fullmatch(path_below(scope)):
             await self.app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ import re
 import select
 from typing import Any, ClassVar
 
+from django.conf import settings
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
@@ -27,8 +28,9 @@ STALLED_SECONDS = 60
 MAX_WAITING = 512
 #: How often a caller that has finished sending is asked whether it still listens.
 PROBE_SECONDS = 1
-WORK_PATH = re.compile(DISPATCH_PATH.encode())
-MAY_STALL = re.compile(rf"/events|{DISPATCH_PATH}".encode())
+_BASE = re.escape(settings.DORMOUSE_BASE_PATH)
+WORK_PATH = re.compile(f"{_BASE}{DISPATCH_PATH}".encode())
+MAY_STALL = re.compile(f"{_BASE}(/events|{DISPATCH_PATH})".encode())
 
 
 @implementer(IHalfCloseableProtocol)

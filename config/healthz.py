@@ -23,7 +23,7 @@ class HealthMiddleware:
 
     async def __call__(self, request: HttpRequest) -> Any:
         """Answer a health check; pass every other request on."""
-        find_trouble = CHECKS.get(request.path)
+        find_trouble = CHECKS.get(request.path_info)
         if find_trouble is None:
             return await self.get_response(request)
         return await sync_to_async(_answer)(request, find_trouble)

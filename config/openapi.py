@@ -211,6 +211,7 @@ PATHS: dict[str, dict[str, Any]] = {
 DESCRIPTION = {
     "openapi": "3.1.0",
     "info": {"title": "Dormouse", "version": settings.DORMOUSE_VERSION},
+    "servers": [{"url": settings.DORMOUSE_BASE_PATH or "/"}],
     "paths": PATHS,
     "components": {
         "schemas": SCHEMAS,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -68,6 +69,8 @@ if DEBUG and not IS_ONLY_ON_LOOPBACK:
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug.ReporterFilter"
 
 DORMOUSE_VERSION = config.__version__
+#: Where everything is served below, without a slash at its end: "/dormouse", or an empty text.
+DORMOUSE_BASE_PATH: str = env.str("DORMOUSE_BASE_PATH", "").rstrip("/")
 DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
 DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
 DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
@@ -76,6 +79,12 @@ DORMOUSE_API_TOKEN = env.str("DORMOUSE_API_TOKEN", "")
 DORMOUSE_TRUSTED_PROXIES: list[str] = env.list("DORMOUSE_TRUSTED_PROXIES", [])
 DORMOUSE_MAX_STREAMS = env.int("DORMOUSE_MAX_STREAMS", 5000)
 DORMOUSE_MAX_STREAMS_PER_USER = env.int("DORMOUSE_MAX_STREAMS_PER_USER", 50)
+
+if not re.fullmatch(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)*", DORMOUSE_BASE_PATH):
+    raise ImproperlyConfigured(
+        f"DORMOUSE_BASE_PATH is {DORMOUSE_BASE_PATH!r}; it must be a path that begins with a slash, such as /dormouse, "
+        "of letters, digits and . _ ~ -"
+    )
 
 try:
     for network in DORMOUSE_TRUSTED_PROXIES:
@@ -203,7 +212,8 @@ USE_I18N = False
 #: Forms are the login and the admin. config.daphne refuses larger bodies before they are read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{DORMOUSE_BASE_PATH}/static/"
+SERVESTATIC_STATIC_PREFIX = "/static/"  # below the base path
 SERVESTATIC_USE_FINDERS = True  # no collectstatic step
 SERVESTATIC_ALLOW_ALL_ORIGINS = False
 
@@ -219,6 +229,11 @@ CONTENT_SECURITY_POLICY = {
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_ENGINE = "access.identity.sessions"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = DORMOUSE_BASE_PATH or "/"
+# Another Django application at the same address has cookies of Django's names, and browsers send both.
+SESSION_COOKIE_NAME = "sessionid" + DORMOUSE_BASE_PATH.replace("/", "-")
+CSRF_COOKIE_NAME = "csrftoken" + DORMOUSE_BASE_PATH.replace("/", "-")
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # the cookie of messages has no path
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS

@@ -36,6 +36,12 @@ def version() -> str:
     return f"Dormouse {settings.DORMOUSE_VERSION}"
 
 
+@register.simple_tag
+def base_path() -> str:
+    """Return the path below which everything is served, without a slash at its end."""
+    return settings.DORMOUSE_BASE_PATH
+
+
 @register.filter
 def visible(value: object) -> str:
     """Return text from a container, with its invisible characters as escapes."""

@@ -45,6 +45,7 @@ class DemoSetup:
             "DORMOUSE_AGENTS_FILE": str(self._agents_file),
             "DORMOUSE_RUN_DIR": str(self._run_dir),
             "DORMOUSE_SUPERVISOR": "embedded",
+            "DORMOUSE_BASE_PATH": "",
             "DORMOUSE_API_TOKEN": self.token,
         }
 

@@ -1,5 +1,5 @@
 // Leader election between tabs on plain HTTP, where browsers offer no locks: the leader renews a lease in localStorage each second.
-const KEY = "dormouse-stream";
+const KEY = `dormouse-stream${document.documentElement.dataset.basePath}`;
 const LEASE_MS = 5000;
 const me = String(Math.random());
 

@@ -3,7 +3,7 @@
 function sendZone() {
   const cookie = `zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
   if (document.cookie.split("; ").includes(cookie)) return;
-  document.cookie = cookie + "; path=/; max-age=31536000; samesite=lax";
+  document.cookie = `${cookie}; path=${document.documentElement.dataset.basePath || "/"}; max-age=31536000; samesite=lax`;
   if (!document.cookie.split("; ").includes(cookie)) return; // the browser keeps no cookies
   document.dispatchEvent(new Event("zone"));
 }

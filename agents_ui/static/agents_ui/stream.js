@@ -6,7 +6,8 @@ const SILENCE_MS = 25_000; // the server sends something at least every 15 s, so
 const SETTLED_MS = 5000; // a connection that ends sooner counts as failed, so that retries have a pause
 const QUIET_MS = 3000; // a connection that is back sooner is not shown as lost
 const POLL_MS = 10_000; // without a stream for this long, the page asks for rows, and again after each such time
-const LOCK = "dormouse-stream";
+// Each installation has its own, because several may share an address.
+const LOCK = `dormouse-stream${document.documentElement.dataset.basePath}`;
 
 export const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
