@@ -51,7 +51,7 @@ class Reader:
         self._sent_bytes = 0
         self._has_sent_events = False
         self._now = asyncio.get_running_loop().time
-        self._ends_at = self._now() + limits.lifetime_seconds * random.uniform(0.8, 1)  # noqa: S311
+        self._ends_at = self._now() + limits.lifetime_seconds * random.uniform(0.8, 1)  # noqa: S311  # no secret
         self._check_access_at = self._now() + limits.access_seconds
         self._keep_alive_at = self._now()
 

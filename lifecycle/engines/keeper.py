@@ -174,7 +174,7 @@ def _become(command: list[str], output: int, handshake: int) -> None:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.execvp(command[0], command)  # noqa: S606 (no shell is wanted)
+        os.execvp(command[0], command)  # noqa: S606  # no shell is wanted
     except OSError as error:
         os.write(handshake, str(error.errno).encode())
         os._exit(127)

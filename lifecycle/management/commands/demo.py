@@ -65,7 +65,7 @@ class Command(BaseCommand):
         """Dispatch one piece of work at a time, some seconds apart: first to each agent once, then to any."""
         names = chain(AGENTS, iter(lambda: random.choice(list(AGENTS)), None))  # noqa: S311  # no secret
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
-            while not ended.wait(random.uniform(1, 4)):  # noqa: S311
+            while not ended.wait(random.uniform(1, 4)):  # noqa: S311  # no secret
                 if server.poll() is not None:
                     raise CommandError(f"The web process ended with code {server.returncode}.")
                 name = next(names)
