@@ -7,6 +7,7 @@ import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
@@ -129,7 +130,7 @@ def database(url: str) -> dict[str, Any]:
     return found
 
 
-DATABASES = {"default": database("sqlite:///var/db.sqlite3")}
+DATABASES = {"default": database(f"sqlite:///{quote(str(VAR_DIR.absolute()))}/db.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 from lifecycle.demo import agent
 from lifecycle.engines.process import ProcessEngine
@@ -40,7 +41,7 @@ class DemoSetup:
     def environment(self) -> dict[str, str]:
         """Return the settings of every process of the demo."""
         return {
-            "DATABASE_URL": f"sqlite:///{self._database}",
+            "DATABASE_URL": f"sqlite:///{quote(str(self._database))}",
             "DORMOUSE_ENGINE": "process",
             "DORMOUSE_AGENTS_FILE": str(self._agents_file),
             "DORMOUSE_RUN_DIR": str(self._run_dir),
