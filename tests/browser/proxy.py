@@ -1,4 +1,7 @@
-"""A line with faults, between a browser and a server: it can be cut, stall, answer 503 or redirect."""
+"""A line with faults, between a browser and a server: it can be cut, stall, answer 503 or redirect.
+
+Tests count requests here. Playwright loses the event of a request that begins while a route ends.
+"""
 
 import asyncio
 import threading
@@ -8,9 +11,19 @@ from typing import Self
 
 ANSWERS = {
     500: b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    503: b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 8\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    503: b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     302: b"HTTP/1.1 302 Found\r\nLocation: /accounts/login/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
 }
+PLANNED_END = b"""HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
+event: stream-open
+id: 0
+data: {"cursor": 0}
+
+event: stream-end
+id: 0
+data: {"reason": "limit"}
+
+"""
 
 
 class Proxy:
@@ -18,8 +31,9 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self.target = port
-        self.status: int | None = None
+        self.answer: bytes | None = None
         self.only = b""
+        self.is_once = False
         self.muted: bytes | None = None
         self.asked: list[str] = []
         self.lines: set[asyncio.StreamWriter] = set()
@@ -48,16 +62,27 @@ class Proxy:
         """Let nothing pass any more, without closing a connection."""
         self.loop.call_soon_threadsafe(self.flows.clear)
 
-    def refuse(self, status: int, only: str = "") -> None:
-        """Answers `status` in the server's place, to requests whose path begins with `only`."""
-        self.only, self.status = f"GET {only}".encode(), status
+    def refuse(self, status: int, only: str = "", retry_seconds: int = 8) -> None:
+        """Answer `status` in the server's place, to requests whose path begins with `only`; a 503 with Retry-After."""
+        answer = ANSWERS[status]
+        self.answer = answer % retry_seconds if status == 503 else answer
+        self.only, self.is_once = f"GET {only}".encode(), False
+
+    def end_one_stream(self) -> None:
+        """Answer the next request for a stream with one that ends at once, as a server ends it that had planned to."""
+        self.only, self.answer, self.is_once = b"GET /events", PLANNED_END, True
 
     def mute(self, only: str) -> None:
         """Keep back the answers to requests whose path begins with `only`, as a proxy that buffers them does."""
         self.muted = f"GET {only}".encode()
 
+    @property
+    def streams(self) -> int:
+        """Return how many streams were asked for."""
+        return sum("/events?" in line for line in self.asked)
+
     def heal(self) -> None:
-        self.status = self.muted = None
+        self.answer = self.muted = None
         self.loop.call_soon_threadsafe(self.flows.set)
 
     def _do(self, what):
@@ -96,8 +121,10 @@ class Proxy:
                 self.asked.append(line.decode().rsplit(" ", 1)[0])
                 if self.muted and line.startswith(self.muted):
                     await reader.read()  # until the browser gives up
-                if self.status and line.startswith(self.only):
-                    writer.write(ANSWERS[self.status])
+                if self.answer and line.startswith(self.only):
+                    writer.write(self.answer)
+                    if self.is_once:
+                        self.answer, self.is_once = None, False
                     await writer.drain()
                     return
             await self.flows.wait()

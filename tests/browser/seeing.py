@@ -39,3 +39,14 @@ def rows(page: Page, count: int = 1000) -> list[str]:
         count,
     )
     return found
+
+
+def reload_with_a_stopped_clock(page: Page) -> None:
+    """Let only `page.clock.run_for` move the clock of the page, and of every tab of its browser, from the load on.
+
+    All of them have then heard from the server at the same moment, however busy the machine is.
+    """
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+    page.reload()
+    is_live(page)

@@ -22,10 +22,6 @@ DENY = {
 }
 
 
-def streams(proxy: Proxy) -> int:
-    return sum("/events?" in line for line in proxy.asked)
-
-
 def test_a_stream_that_a_proxy_buffers_is_replaced_by_requests(proxy: Proxy, sign_in: SignIn):
     proxy.mute("/events")
     page = sign_in(proxy)
@@ -86,7 +82,7 @@ def test_a_browser_that_denies_what_the_election_needs_has_one_stream_for_the_ta
     is_live(page)
     shows(page, [record("a.b").id])
     page.wait_for_timeout(3000)
-    assert streams(proxy) == 1
+    assert proxy.streams == 1
 
 
 def test_a_pointer_that_does_not_move_holds_rows_no_longer_than_20_seconds(proxy: Proxy, sign_in: SignIn):

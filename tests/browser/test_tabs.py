@@ -5,12 +5,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from events.log import record
 from tests.browser.proxy import Proxy
-from tests.browser.seeing import HIDE, LOST, SignIn, is_live, shows, state
+from tests.browser.seeing import HIDE, LOST, SignIn, is_live, reload_with_a_stopped_clock, shows, state
 from tests.servers import Server, wait_for
-
-
-def streams(proxy: Proxy) -> int:
-    return sum("/events?" in line for line in proxy.asked)
 
 
 def tabs(first: Page, count: int) -> list[Page]:
@@ -30,7 +26,7 @@ def test_eight_tabs_are_live_over_one_stream(proxy: Proxy, sign_in: SignIn):
     ids = [record("a.b").id]
     for page in pages:
         shows(page, ids)
-    assert streams(proxy) == 1
+    assert proxy.streams == 1
 
 
 def test_another_tab_follows_when_the_one_that_did_is_closed(proxy: Proxy, sign_in: SignIn):
@@ -38,12 +34,12 @@ def test_another_tab_follows_when_the_one_that_did_is_closed(proxy: Proxy, sign_
     for page in pages:
         is_live(page)
     pages[0].close()
-    wait_for(lambda: streams(proxy) == 2, what="another tab")
+    wait_for(lambda: proxy.streams >= 2, what="another tab")
     ids = [record("a.b").id]
     for page in pages[1:]:
         is_live(page)
         shows(page, ids)
-    assert streams(proxy) == 2
+    assert proxy.streams == 2
 
 
 def test_all_tabs_tell_of_a_lost_connection_and_are_whole_afterwards(proxy: Proxy, sign_in: SignIn):
@@ -69,7 +65,7 @@ def test_signed_out_is_said_in_all_tabs_and_asked_once(proxy: Proxy, sign_in: Si
     proxy.cut()
     for page in pages:
         state(page, "Signed out. Sign in to resume live updates")
-    assert streams(proxy) == 2
+    assert proxy.streams == 2
 
 
 def test_a_tab_that_hears_nothing_takes_over(proxy: Proxy, sign_in: SignIn):
@@ -105,7 +101,7 @@ def test_without_locks_there_is_one_stream_too(proxy: Proxy, without_locks: Page
     for page in pages:
         is_live(page)
         shows(page, ids)
-    assert streams(proxy) == 0
+    assert proxy.streams == 0
 
 
 def test_without_locks_another_tab_follows_when_the_one_that_did_is_closed(proxy: Proxy, without_locks: Page):
@@ -113,7 +109,7 @@ def test_without_locks_another_tab_follows_when_the_one_that_did_is_closed(proxy
     for page in pages:
         is_live(page)
     pages[0].close()
-    wait_for(lambda: streams(proxy) >= 1, what="another tab")
+    wait_for(lambda: proxy.streams >= 1, what="another tab")
     ids = [record("a.b").id]
     for page in pages[1:]:
         is_live(page)
@@ -153,9 +149,7 @@ def test_a_hidden_tab_counts_failures_in_its_title_and_icon(server: Server, sign
 
 def test_a_hidden_tab_does_not_ask_for_the_instances(proxy: Proxy, sign_in: SignIn):
     page = sign_in(proxy)
-    page.clock.install()
-    page.reload()
-    is_live(page)
+    reload_with_a_stopped_clock(page)  # so that no request is under way
     page.evaluate(HIDE, True)
     proxy.asked.clear()
     page.clock.run_for("00:20")
