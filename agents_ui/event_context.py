@@ -42,8 +42,10 @@ class EventContext:
         """The times of the instance's starts before it, oldest first, in milliseconds. Empty if it is no start."""
         if self.event.type != STARTED or self.latency_ms is None:
             return []
-        earlier = EventLog.objects.matching([self.event.instance], [STARTED]).before(self.event.id)[:EARLIER_STARTS]
-        found = [start.data.get("latency_ms") for start in earlier]
+        mode = self.event.data.get("mode")  # a resume is not compared with a start
+        starts = EventLog.objects.matching([self.event.instance], [STARTED]).before(self.event.id)
+        earlier = starts.filter(data__mode=mode) if mode else starts.filter(data__mode__isnull=True)
+        found = [start.data.get("latency_ms") for start in earlier[:EARLIER_STARTS]]
         return [latency for latency in reversed(found) if isinstance(latency, int)]
 
     @property

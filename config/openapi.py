@@ -65,6 +65,7 @@ SCHEMAS: dict[str, Schema] = {
         state={"enum": [str(state) for state in State]},
         since=TIME,
         run=NUMBER,
+        paused={"type": "boolean"},
         present={"type": "boolean"},
         leases=array(LEASE),
         sleeps_at=nullable(TIME),

@@ -28,13 +28,18 @@ class EventDisplay:
 
 DISPLAYS = {
     "container.lazy_started": EventDisplay(
-        "Started", "play", lambda data: f"started in {format_duration(data['latency_ms'])}"
+        "Started", "play", lambda data: f"{_begun(data)} in {format_duration(data['latency_ms'])}"
     ),
     "container.lazy_stopped": EventDisplay(
-        "Stopped", "moon", lambda data: f"stopped after {format_duration(data['idle_seconds'] * 1000)} idle"
+        "Stopped",
+        "moon",
+        lambda data: f"{_put_to_sleep(data)} after {format_duration(data['idle_seconds'] * 1000)} idle",
     ),
     "container.lazy_stop_failed": EventDisplay(
-        "Could not be stopped", "alert", lambda data: f"could not be stopped: {data['error']}", is_failure=True
+        "Could not be stopped",
+        "alert",
+        lambda data: f"could not be {_put_to_sleep(data)}: {data['error']}",
+        is_failure=True,
     ),
     "container.lazy_start_failed": EventDisplay(
         "Failed to start", "alert", lambda data: f"failed to start: {data['error']}", is_failure=True
@@ -125,6 +130,14 @@ def describe_exit(data: dict[str, Any]) -> str:
     sentence = f"exited{code} after {format_duration(int(data['ran_seconds'] * 1000))}{why}"
     pieces = int(data["work_in_flight"])
     return sentence + (f", with {pieces} piece{'s' * (pieces > 1)} of work in flight" if pieces else "")
+
+
+def _begun(data: dict[str, Any]) -> str:
+    return "resumed" if data.get("mode") == "pause" else "started"
+
+
+def _put_to_sleep(data: dict[str, Any]) -> str:
+    return "paused" if data.get("mode") == "pause" else "stopped"
 
 
 def _failed_at_work(data: dict[str, Any]) -> str:

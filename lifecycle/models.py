@@ -28,6 +28,13 @@ class State(models.TextChoices):
     STOPPING = "stopping", "stopping"
 
 
+class Mode(models.TextChoices):
+    """How an instance is put to sleep, and woken from that."""
+
+    STOP = "stop", "stop"
+    PAUSE = "pause", "pause"
+
+
 class InstanceQuerySet(models.QuerySet["Instance"]):
     """The state machine's writes: every one of them, and nothing else.
 
@@ -42,18 +49,26 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     # Claims: the row belongs to `owner` until that worker settles it, or another one takes it over.
 
     def claim_start(
-        self, row: "Instance", *, owner: uuid.UUID, now: datetime, incarnation: str, ordered: dict[str, Any]
+        self, row: "Instance", *, owner: uuid.UUID, now: datetime, incarnation: str, mode: Mode, ordered: dict[str, Any]
     ) -> bool:
-        """Begin the next run. `incarnation` is what the engine showed before it: a start of ours changes it."""
+        """Begin the next run. `incarnation` is what the engine showed before it: a start of ours changes it.
+
+        With Mode.PAUSE the instance is paused, and this run resumes it: that changes no incarnation.
+        """
         values = {"state": State.STARTING, "run": row.run + 1, "incarnation": incarnation, "probed": False}
-        return self._compare_and_swap(row, owner=owner, since=now, adopted=False, ordered=ordered, **values)
+        values |= {"adopted": False, "mode": mode, "ordered": ordered}
+        return self._compare_and_swap(row, owner=owner, since=now, **values)
 
     def claim_stop(
         self, row: "Instance", *, owner: uuid.UUID, now: datetime, idle_seconds: int, ordered: dict[str, Any]
     ) -> bool:
         """Begin to stop a ready instance that has been idle for `idle_seconds`."""
-        values = {"state": State.STOPPING, "idle_seconds": idle_seconds, "ordered": ordered}
+        values = {"state": State.STOPPING, "idle_seconds": idle_seconds, "ordered": ordered, "mode": Mode.STOP}
         return self._compare_and_swap(row, owner=owner, since=now, **values)
+
+    def set_mode(self, row: "Instance", mode: Mode) -> bool:
+        """Change what a claim does: a stop becomes a pause, or a resume becomes a start."""
+        return self._compare_and_swap(row, mode=mode)
 
     def take_over(self, row: "Instance", *, owner: uuid.UUID) -> bool:
         """Make `owner` the owner of a claim, keeping its `since`: the claim is as old as it was."""
@@ -67,7 +82,8 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def settle_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
         """End a start that failed: the instance is asleep, and `failure` is kept."""
-        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, failure=failure)
+        values = {"failure": failure, "mode": Mode.STOP}
+        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, **values)
 
     def settle_stopped(self, row: "Instance", *, now: datetime) -> bool:
         """End a stop: the instance is asleep."""
@@ -84,7 +100,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def adopt(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
         """Note that the instance runs although Dormouse did not start it. Its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": False, "last_used": now}
-        values |= {"stop_failure": None, "address": None, "adopted": True, "broke_off": 0}
+        values |= {"stop_failure": None, "address": None, "adopted": True, "broke_off": 0, "mode": Mode.STOP}
         return self._compare_and_swap(row, since=now, **values)
 
     def mark_probed(self, row: "Instance", *, address: Address | None) -> bool:
@@ -93,7 +109,8 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def mark_asleep(self, row: "Instance", *, now: datetime) -> bool:
         """Note that a ready instance does not run any more although Dormouse did not stop it."""
-        return self._compare_and_swap(row, state=State.ASLEEP, since=now, probed=False, stop_failure=None)
+        values = {"probed": False, "stop_failure": None, "mode": Mode.STOP}
+        return self._compare_and_swap(row, state=State.ASLEEP, since=now, **values)
 
     # Work and the idle clock.
 
@@ -134,6 +151,11 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         values = {"present": False, "absent_since": now, "label_error": "", "label_warning": ""}
         self.filter(pk=name, present=True).update(**values)
 
+    def note_paused(self, name: str, is_paused: bool) -> None:
+        """Note whether a sleeping instance is paused."""
+        mode = Mode.PAUSE if is_paused else Mode.STOP
+        self.filter(pk=name, state=State.ASLEEP).exclude(mode=mode).update(mode=mode)
+
     def note_labels(self, name: str, *, error: str, warning: str, idle_timeout: timedelta | None) -> None:
         """Note what the instance's labels say."""
         self._note(name, label_error=error, label_warning=warning, idle_timeout=idle_timeout)
@@ -166,6 +188,8 @@ class Instance(models.Model):
     owner = models.UUIDField(null=True, blank=True)
     #: Who ordered its latest claim, why and what for: an `Order` of `lifecycle.transitions.orders`.
     ordered = models.JSONField(null=True, blank=True)
+    #: Whether its latest claim stopped or started it, or paused or resumed it. While it sleeps: whether it is paused.
+    mode = models.CharField(max_length=8, choices=Mode.choices, default=Mode.STOP, db_default=Mode.STOP)
     #: What the engine ran last, according to the latest inspection; while starting, what it ran before the claim.
     incarnation = models.CharField(max_length=255, blank=True, default="")
     #: Whether the readiness probe has succeeded for that incarnation. False if others started it.
@@ -210,6 +234,11 @@ class Instance(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_paused(self) -> bool:
+        """True if it sleeps and its processes are in memory."""
+        return self.state == State.ASLEEP and self.mode == Mode.PAUSE
 
     @property
     def next_stop_try(self) -> datetime | None:

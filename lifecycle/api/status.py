@@ -30,6 +30,7 @@ def _describe(row: Instance, leases: list[Lease], now: datetime) -> dict[str, An
         "state": row.state,
         "since": row.since,
         "run": row.run,
+        "paused": row.is_paused,
         "present": row.present,
         "leases": [_describe_lease(lease, now) for lease in leases],
         "sleeps_at": sleeps_at(row, bool(leases)),

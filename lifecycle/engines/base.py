@@ -92,6 +92,11 @@ class Inspection:
         return self.phase in (Phase.RUNNING, Phase.PAUSED)
 
     @property
+    def is_resumable(self) -> bool:
+        """True if it is paused, and its label says that it sleeps so."""
+        return self.phase is Phase.PAUSED and isinstance(self.labels, Labels) and self.labels.sleep == "pause"
+
+    @property
     def ended(self) -> bool:
         """True if it does not run, and will not unless it is started."""
         return self.phase in (Phase.CREATED, Phase.EXITED, Phase.REMOVING, Phase.DEAD)
@@ -158,15 +163,29 @@ class Engine(ABC):
     def start(self, name: str) -> Outcome:
         """Start the instance, and return when it runs. It need not be ready then.
 
-        Return ALREADY_SO if it ran already. Raises StartRejected, and Missing only if there is no such instance: what
-        the instance itself needs and does not find, for example a network, is a StartRejected.
+        Return ALREADY_SO if it ran already. Raises StartRejected, also if it is paused, and Missing only if there is no
+        such instance: what the instance itself needs and does not find, for example a network, is a StartRejected.
         """
 
     @abstractmethod
     def stop(self, name: str, grace_seconds: float) -> Outcome:
-        """Stop the instance, and return when it does not run any more. Kill it after `grace_seconds`.
+        """Stop the instance, also a paused one, and return when it does not run any more. Kill it after the grace.
 
         An engine that would start it again by itself does not do so after this. Return ALREADY_SO if it did not run.
+        Raises Missing.
+        """
+
+    @abstractmethod
+    def pause(self, name: str) -> Outcome:
+        """Freeze all processes of a running instance, and return when they are frozen.
+
+        Return ALREADY_SO if it was paused. Raises EngineRefused, also if it does not run, and Missing.
+        """
+
+    @abstractmethod
+    def resume(self, name: str) -> Outcome:
+        """Let a paused instance go on. Return ALREADY_SO if it was not paused: it runs, or it has ended.
+
         Raises Missing.
         """
 

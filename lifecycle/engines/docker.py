@@ -21,7 +21,15 @@ from lifecycle.engines import docker_inspection, labels
 from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome
 from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker_addresses import Viewpoint, engine_host, networks_of
-from lifecycle.engines.docker_answers import EXIT_CODES, OTHER_VERSION, Answer, error_of, explain_exit, unwrapped
+from lifecycle.engines.docker_answers import (
+    EXIT_CODES,
+    OTHER_VERSION,
+    Answer,
+    error_of,
+    explain_exit,
+    is_already_so,
+    unwrapped,
+)
 from lifecycle.engines.docker_events import HeardEvents
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
 
@@ -95,6 +103,14 @@ class DockerEngine(Engine):
         """Stop the container. If another client is stopping it, the engine waits for that."""
         grace = math.ceil(grace_seconds)
         return self._call("stop", name, lambda api: _post(api, f"{name}/stop", grace, t=grace), ACT_SECONDS)
+
+    def pause(self, name: str) -> Outcome:
+        """Freeze the container's processes."""
+        return self._call("pause", name, lambda api: _post(api, f"{name}/pause"), ACT_SECONDS)
+
+    def resume(self, name: str) -> Outcome:
+        """Let the container's processes go on."""
+        return self._call("unpause", name, lambda api: _post(api, f"{name}/unpause"), ACT_SECONDS)
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
         """Return the last lines of the latest run. `mark` is when the run before it ended."""
@@ -201,7 +217,7 @@ def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outc
     url = f"{api.base_url}/v{api.api_version}/containers/{path}"
     with answers_within(seconds):
         response = api.post(url, params=parameters, timeout=seconds, allow_redirects=False)
-    if response.status_code == requests.codes.not_modified:
+    if is_already_so(path.rpartition("/")[2], Answer.of(response)):
         return Outcome.ALREADY_SO
     if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
         raise requests.HTTPError(response=response)

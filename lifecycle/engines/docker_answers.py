@@ -30,6 +30,8 @@ NO_SUCH_IMAGE = re.compile(r"no such image", re.IGNORECASE)
 NO_SUCH_NETWORK = re.compile(r"network \S+ not found", re.IGNORECASE)
 BEING_REMOVED = re.compile(r"marked for removal|removal of container .* in progress|is being removed", re.IGNORECASE)
 PORT_TAKEN = re.compile(r"address already in use|port is already allocated", re.IGNORECASE)
+#: By call: what the engine says if there was nothing to do, and its status does not say so.
+ALREADY_SO = {"pause": re.compile(r"is already paused"), "unpause": re.compile(r"is not paused")}
 #: The engine gave up on a part of itself, or is going down. The call may still take effect.
 BROKEN_INSIDE = re.compile(
     r"context (deadline exceeded|canceled)|transport is closing|ttrpc: closed|error while dialing|shutting down",
@@ -67,8 +69,16 @@ class Answer:
         return cls(response.status_code, str(message))
 
 
+def is_already_so(call: str, answer: Answer) -> bool:
+    """Return whether the answer says that there was nothing to do."""
+    already = ALREADY_SO.get(call)
+    return answer.status == HTTPStatus.NOT_MODIFIED or bool(already and already.search(answer.message))
+
+
 def error_of(call: str, name: str, answer: Answer) -> EngineError:
-    """Return what the answer to `call` means. `call` is "list", "inspect", "start", "stop", "logs" or "events".
+    """Return what the answer to `call` means.
+
+    `call` is "list", "inspect", "start", "stop", "pause", "unpause", "logs", "events" or "version".
 
     A Missing that this returns for "start" may be about another container, whose network it shares: ask again.
     """

@@ -19,6 +19,7 @@ TRUE, FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", 
 #: How much a key must be like `dormouse.enable` to count as a misspelling.
 CLOSE = 0.85
 READY = ("http", "tcp", "health", "running")
+SLEEP = ("stop", "pause")
 #: How often Docker checks the health of a container whose HEALTHCHECK does not say.
 DOCKER_HEALTH_INTERVAL = timedelta(seconds=30)
 MAX_DURATION = timedelta(days=36500)
@@ -76,11 +77,15 @@ def parse_path(text: str) -> str:
     return text
 
 
-def parse_ready(text: str) -> str:
-    """Return a kind of readiness probe. Raises ValueError."""
-    if text not in READY:
-        raise ValueError(f"must be one of {', '.join(READY)}")
-    return text
+def one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    """Return a parser of the given words. The parser raises ValueError."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ LABELS = (
     ),
     Label(
         "ready",
-        parse_ready,
+        one_of(READY),
         "",
         "what ready means: `http`, `tcp`, `health` (its HEALTHCHECK) or `running`",
         "`http` with a port, else `health` with a HEALTHCHECK, else `running`",
@@ -124,6 +129,12 @@ LABELS = (
     ),
     Label("stop-timeout", parse_duration, "10s", "grace before the engine kills"),
     Label("idle-timeout", parse_optional_duration, "15m", "without work for this long: asleep. `0`: never"),
+    Label(
+        "sleep",
+        one_of(SLEEP),
+        "stop",
+        "how it is put to sleep: `stop`, or `pause`: it is frozen, keeps its memory, and wakes in milliseconds",
+    ),
     Label("dispatch-path", parse_path, "/", "where dispatched work is sent"),
     Label(
         "dispatch-timeout", parse_optional_duration, "0", "how long the agent may take to begin its answer", "`0`, none"
@@ -159,6 +170,7 @@ class Labels:
     dispatch_timeout: timedelta | None
     log_tail: int
     network: str | None = None
+    sleep: str = "stop"
 
 
 def read(

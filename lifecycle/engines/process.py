@@ -29,6 +29,8 @@ from lifecycle.engines.run_file import RunFile
 from lifecycle.exceptions import Cause, EngineRefused, EngineUnreachable, LabelError, StartRejected
 
 POLL_SECONDS = 0.02
+FREEZE_POLL_SECONDS = 0.001
+ANOTHER_USERS = "one of its processes belongs to another user, and cannot be sent signals"
 #: How long a killed process may take to end.
 KILL_SECONDS = 10
 #: How many incarnations are remembered.
@@ -75,8 +77,9 @@ class ProcessEngine(Engine):
             run_file = self._run_file(name)
             phase = _phase(run_file)
             running = phase is Phase.RUNNING
+            is_alive = running or phase is Phase.PAUSED
             incarnation = run_file.incarnation()
-            if running:
+            if is_alive:
                 self._seen_running.append(incarnation)
             port = None if isinstance(read, LabelError) else read.port
             return Inspection(
@@ -85,8 +88,8 @@ class ProcessEngine(Engine):
                 incarnation=incarnation,
                 labels=read,
                 addresses=(("127.0.0.1", port),) if port and running else (),
-                exit_code=None if running else run_file.exit_code(),
-                ran_seconds=None if running else run_file.ran_seconds(),
+                exit_code=None if is_alive else run_file.exit_code(),
+                ran_seconds=None if is_alive else run_file.ran_seconds(),
                 warnings=tuple(agents.unknown_keys(table)),
             )
 
@@ -100,6 +103,8 @@ class ProcessEngine(Engine):
             self._make_run_dir()
             run_file = self._run_file(name)
             with run_file.lock() as lock:
+                if not lock and run_file.is_frozen():
+                    raise StartRejected(f"it is paused; resume its processes with: kill -CONT {_pids(run_file)}")
                 if not lock:
                     return Outcome.ALREADY_SO
                 _check_port(port)
@@ -107,15 +112,42 @@ class ProcessEngine(Engine):
                 return Outcome.DONE
 
     def stop(self, name: str, grace_seconds: float) -> Outcome:
-        """Send SIGTERM to all processes of the instance, and SIGKILL after the grace."""
+        """Send SIGTERM to all processes of the instance, and SIGKILL after the grace. Frozen ones go on first."""
         with _usable(self._run_dir):
             run_file = self._run_file(name)
             if not run_file.is_locked():
                 return Outcome.ALREADY_SO
+            with suppress(PermissionError):  # SIGTERM meets the same error
+                run_file.thaw()
             for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
                 if _signal_and_wait(run_file, number, seconds):
                     return Outcome.DONE
         raise EngineRefused(_why_not_ended(name, run_file))
+
+    def pause(self, name: str) -> Outcome:
+        """Send SIGSTOP to all processes of the instance, but its keeper. If that cannot be done, let all go on."""
+        with _usable(self._run_dir):
+            run_file = self._run_file(name)
+            was_paused = _phase(run_file) is Phase.PAUSED
+            try:
+                _freeze_and_wait(run_file)  # also if it was paused: that may have been begun and not finished
+            except EngineRefused:
+                with suppress(PermissionError):
+                    run_file.thaw()
+                raise
+            return Outcome.ALREADY_SO if was_paused else Outcome.DONE
+
+    def resume(self, name: str) -> Outcome:
+        """Send SIGCONT to all processes of the instance."""
+        with _usable(self._run_dir):
+            run_file = self._run_file(name)
+            if _phase(run_file) is not Phase.PAUSED:
+                return Outcome.ALREADY_SO
+            try:
+                run_file.thaw()
+            except PermissionError:
+                raise EngineRefused(ANOTHER_USERS) from None
+            return Outcome.DONE
 
     def check_listener(self, seen: Inspection) -> None:
         """Raise StartRejected if a socket that may get the instance's work belongs to none of its processes."""
@@ -220,7 +252,7 @@ def _keys(name: str, table: Mapping[str, Any]) -> labels.Labels | LabelError:
 
 def _phase(run_file: RunFile) -> Phase:
     if run_file.is_locked():
-        return Phase.RUNNING
+        return Phase.PAUSED if run_file.is_frozen() else Phase.RUNNING
     return Phase.EXITED if run_file.incarnation() else Phase.CREATED
 
 
@@ -237,6 +269,25 @@ def _signal_and_wait(run_file: RunFile, number: int, seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
+
+
+def _freeze_and_wait(run_file: RunFile) -> None:
+    """Freeze the processes of an instance, also those that one of them starts meanwhile. Raises EngineRefused."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while run_file.is_locked():
+        try:
+            if run_file.freeze():
+                return
+        except PermissionError:
+            raise EngineRefused(ANOTHER_USERS) from None
+        if time.monotonic() >= deadline:
+            raise EngineRefused(f"its processes are not frozen after {KILL_SECONDS} s")
+        time.sleep(FREEZE_POLL_SECONDS)
+    raise EngineRefused("its process does not run")
+
+
+def _pids(run_file: RunFile) -> str:
+    return " ".join(map(str, reversed(run_file.processes())))
 
 
 def _why_not_ended(name: str, run_file: RunFile) -> str:

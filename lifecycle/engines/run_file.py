@@ -100,6 +100,33 @@ class RunFile:
             raise refused
         return True
 
+    def freeze(self) -> bool:
+        """Send SIGSTOP to every process of the instance. Return whether all are frozen and none came meanwhile.
+
+        Parents come first, so that no parent sees its child stop. Raises PermissionError.
+        """
+        pids = self.processes()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        is_frozen = bool(pids) and all(processes.is_frozen(pid) is not False for pid in pids)
+        return is_frozen and set(self.processes()) <= set(pids)
+
+    def thaw(self) -> None:
+        """Send SIGCONT to every process of the instance, children first. Raises PermissionError."""
+        for pid in reversed(self.processes()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def is_frozen(self) -> bool:
+        """Return whether the command is frozen; or, if it has ended and left processes behind, each of those."""
+        command = int((self._lines()[2:] or ["0"])[0])
+        is_frozen = processes.is_frozen(command) if command else False
+        if is_frozen is None:
+            left = [processes.is_frozen(pid) for pid in self.processes()]
+            return True in left and False not in left
+        return is_frozen
+
     def _signal_orphans(self, number: int) -> bool:
         """Signal the command's group. If the keeper was killed, the command was too, but others may be left."""
         command = int((self._lines()[2:] or ["0"])[0])

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import DatabaseError
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Inspection, ListedInstance
+from lifecycle.engines.base import Inspection, ListedInstance, Phase
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineRefused, EngineUnreachable, LabelError, Missing
 from lifecycle.models import EngineStatus, Instance, Lease, State
 from lifecycle.transitions.lifecycle import Lifecycle
@@ -143,6 +143,8 @@ class Reconciler:
         """Inspect the instance if its row may be out of date, and note what is seen."""
         if not row.present:
             Instance.objects.note_present(row.name)
+        if row.state == State.ASLEEP and row.is_paused != (one.phase is Phase.PAUSED):
+            Instance.objects.note_paused(row.name, one.phase is Phase.PAUSED)
         differs = is_marked or one.running != (row.state == State.READY)
         if differs and row.state in (State.ASLEEP, State.READY):
             self._note_state(row, self._inspect(row.name))

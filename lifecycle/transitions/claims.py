@@ -22,7 +22,7 @@ from lifecycle import signals
 from lifecycle.clock import Clock, as_text
 from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import ClaimLost, StartFailed
-from lifecycle.models import Instance
+from lifecycle.models import Instance, Mode
 from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
 from lifecycle.transitions.ending import RunEnd
@@ -89,17 +89,20 @@ class Claims:
         """Return whether `row` is a claim of this worker that none of its threads works on."""
         return row.owner == self._worker.id and not self._work[row.name]
 
-    def claim_start(self, row: Instance, incarnation: str, order: Order, end: RunEnd | None = None) -> bool:
+    def claim_start(
+        self, row: Instance, incarnation: str, order: Order, end: RunEnd | None = None, mode: Mode = Mode.STOP
+    ) -> bool:
         """Begin a run. `incarnation` is what the engine showed before it. Return False if the row has changed.
 
-        `end` is noted in the same transaction: the run before it has ended by itself, which no event has told.
+        With Mode.PAUSE the run begins with a resume. `end` is noted in the same transaction: the run before it has
+        ended by itself, which no event has told.
         """
         if not self._may_claim():
             return False
         now = self._clock.now()
         with transaction.atomic():
-            claim = Instance.objects.claim_start
-            if not claim(row, owner=self._worker.id, now=now, incarnation=incarnation, ordered=order.data()):
+            values: dict[str, Any] = {"incarnation": incarnation, "mode": mode, "ordered": order.data()}
+            if not Instance.objects.claim_start(row, owner=self._worker.id, now=now, **values):
                 return False
             if end:
                 end.leave_note(now)
@@ -110,6 +113,11 @@ class Claims:
         return self._may_claim() and Instance.objects.claim_stop(
             row, owner=self._worker.id, now=self._clock.now(), idle_seconds=idle_seconds, ordered=order.data()
         )
+
+    def set_mode(self, row: Instance, mode: Mode) -> None:
+        """Change what the claim does: a stop becomes a pause, or a resume becomes a start. Raises ClaimLost."""
+        if row.mode != mode and not Instance.objects.set_mode(row, mode):
+            raise ClaimLost(f"{row.name}: another worker has taken run {row.run} over")
 
     def take_over(self, row: Instance) -> bool:
         """Take over a dead worker's claim, keeping its `since`. Return False if the row has changed."""
@@ -184,7 +192,8 @@ class Claims:
 
         The event tells who ordered the claim, also if another worker settles it.
         """
-        data = data | (row.ordered or {})
+        mode = {"mode": str(row.mode)} if row.mode == Mode.PAUSE else {}
+        data = data | mode | (row.ordered or {})
         message = "%s: the outcome of run %d is not saved yet: %s"
         Retrying(
             retry=retry_if_exception_type(DatabaseError),

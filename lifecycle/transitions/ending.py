@@ -18,7 +18,7 @@ from lifecycle import signals
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, HeardEnd, Inspection
 from lifecycle.exceptions import EngineError, LabelError, storable_output
-from lifecycle.models import BROKE_OFF_WITHIN, EndNote, Instance, Lease, State
+from lifecycle.models import BROKE_OFF_WITHIN, EndNote, Instance, Lease, Mode, State
 from lifecycle.signals import Sink
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,9 @@ class Ending:
             return None
         now = self._clock.now()
         same = seen if seen and seen.incarnation == row.incarnation else None
-        ran_seconds = same.ran_seconds if same and same.ran_seconds is not None else (now - row.since).total_seconds()
+        ran_seconds = (now - row.since).total_seconds()
+        if same and same.ran_seconds is not None and row.mode != Mode.PAUSE:  # a run that was resumed began later
+            ran_seconds = same.ran_seconds
         return RunEnd(
             instance=row.name,
             incarnation=row.incarnation,

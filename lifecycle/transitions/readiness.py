@@ -23,7 +23,7 @@ from lifecycle.exceptions import (
     StartFailed,
     StartRejected,
 )
-from lifecycle.models import Instance
+from lifecycle.models import Instance, Mode
 from lifecycle.transitions.probes import Probe
 from lifecycle.transitions.stopping import Stopping
 
@@ -45,10 +45,12 @@ class Readiness:
     stopping: Stopping
     probe: Probe
 
-    def wait_until_ready(self, name: str, output_mark: str = "") -> Inspection:
+    def wait_until_ready(self, name: str, output_mark: str = "", *, was_resumed: bool = False) -> Inspection:
         """Return the inspection with which the instance was ready, within its start-timeout from now.
 
-        `output_mark` is that of an inspection before the start; output after it belongs to this run.
+        `output_mark` is that of an inspection before the start; output after it belongs to this run. One that
+        `was_resumed` is ready if it answers, or at once if only its running or its health is asked for: health turns
+        "unhealthy" while it is paused.
 
         Raises StartFailed if it ended or was not ready in time, StartRejected if another program answers in its place,
         LabelError, Missing and EngineUnreachable.
@@ -59,6 +61,8 @@ class Readiness:
             labels = seen.settings()
             if seen.ended or seen.phase is Phase.RESTARTING:
                 raise self.exit_failure(seen, output_mark)
+            if was_resumed and labels.ready in ("running", "health") and seen.running:
+                return seen
             why_not, seen = self._ask(seen, labels)
             if why_not is None and self._goes_on_running(seen, labels):
                 self.engine.check_listener(seen)
@@ -77,7 +81,7 @@ class Readiness:
         refuses to stop it, the failure says so, and it may go on running.
         """
         try:
-            return self.wait_until_ready(row.name, output_mark)
+            return self.wait_until_ready(row.name, output_mark, was_resumed=row.mode == Mode.PAUSE)
         except Missing as error:
             raise missing_failure(error) from error
         except LabelError as error:

@@ -13,9 +13,9 @@ from django.db import DatabaseError, connections
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
 from lifecycle.clock import Clock, milliseconds
-from lifecycle.engines.base import Engine, Inspection
+from lifecycle.engines.base import Engine, Inspection, Phase
 from lifecycle.exceptions import Cause, EngineError, EngineRefused, EngineUnreachable, Missing, StartFailed
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease, Mode, State
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.leases import Leases
 from lifecycle.transitions.readiness import Readiness
@@ -143,7 +143,7 @@ class Recovering:
     def _find_ready(self, row: Instance, interrupted: str) -> Inspection:
         """Return the inspection with which the claimed start was ready. Raises StartFailed.
 
-        The start was ours only if the incarnation has changed since the claim.
+        The start was ours only if the incarnation has changed since the claim, or it was resumed.
         """
         try:
             seen = self.engine.inspect(row.name)
@@ -173,5 +173,10 @@ class Recovering:
 
 
 def _has_run_since(row: Instance, seen: Inspection) -> bool:
-    """Return whether the engine has started something since the claim. A container that was made anew has not run."""
+    """Return whether the engine has started or resumed something since the claim.
+
+    A container that was made anew has not run.
+    """
+    if row.mode == Mode.PAUSE and seen.incarnation == row.incarnation:
+        return seen.phase is not Phase.PAUSED
     return seen.incarnation not in ("", row.incarnation)

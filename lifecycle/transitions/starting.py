@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from lifecycle.clock import Clock, milliseconds
-from lifecycle.engines.base import Engine, Inspection
+from lifecycle.engines.base import Engine, Inspection, Outcome, Phase
 from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, Missing, StartFailed
-from lifecycle.models import Instance
+from lifecycle.models import Instance, Mode
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.orders import Order
@@ -35,7 +35,8 @@ class Starting:
         began = self.clock.monotonic()
         end = self.ending.find(row, before)
         with self.claims.working_on(row.name):
-            if not self.claims.claim_start(row, before.incarnation, order, end):
+            mode = Mode.PAUSE if before.is_resumable else Mode.STOP
+            if not self.claims.claim_start(row, before.incarnation, order, end, mode):
                 return False
             try:
                 self._start_engine(row)
@@ -61,7 +62,12 @@ class Starting:
                 self._settle_failed(row, failure)
 
     def _start_engine(self, row: Instance) -> None:
-        """Start the instance. If the engine is removing it, look again: another one may get its name in a moment."""
+        """Resume or start the instance.
+
+        If the engine is removing it, look again: another one may get its name in a moment.
+        """
+        if row.mode == Mode.PAUSE and self._resume(row):
+            return
         give_up = None
         while True:
             self.claims.check(row)
@@ -74,6 +80,25 @@ class Starting:
                 if give_up is None or self.clock.monotonic() >= give_up:
                     raise
             self.clock.sleep(LOOK_AGAIN_PAUSE_SECONDS)
+
+    def _resume(self, row: Instance) -> bool:
+        """Resume the instance. If it was not paused any more, make the claim one of a start, and return False.
+
+        An engine that restarts ends those that are paused.
+        """
+        self.claims.check(row)
+        try:
+            if self.engine.resume(row.name) is Outcome.DONE:
+                return True
+            seen = self.engine.inspect(row.name)
+        except EngineRefused:
+            seen = self.engine.inspect(row.name)
+            if seen.phase is Phase.PAUSED:
+                raise
+        if seen.running and seen.incarnation == row.incarnation:
+            return True
+        self.claims.set_mode(row, Mode.STOP)
+        return False
 
     def _probe_and_settle(self, row: Instance, before: Inspection, began: float) -> None:
         running = self.clock.monotonic()

@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine
-from lifecycle.engines.labels import default_of
+from lifecycle.engines.base import Engine, Phase
+from lifecycle.engines.labels import Labels, default_of
 from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease, Mode, State
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.orders import Order, Trigger
 
@@ -40,49 +40,61 @@ class Stopping:
                 self.stop_and_settle(row)
 
     def stop_and_settle(self, row: Instance, **more: Any) -> None:
-        """Carry out a claimed stop. `more` is added to the event's data. If the engine refuses, it is ready again.
+        """Carry out a claimed stop, or pause if the label says so. `more` is added to the event's data.
 
-        A second stop of the same instance does no harm. Raises ClaimLost and EngineUnreachable.
+        If the engine refuses, it is ready again. A second stop of the same instance does no harm. Raises ClaimLost and
+        EngineUnreachable.
         """
         try:
-            self.stop_engine(row)
+            self.stop_engine(row, may_pause=True)
         except EngineRefused as refusal:
             self.claims.settle_stop_failed(row, refusal.error, **more)
         else:
             self.claims.settle_stopped(row, **more)
 
-    def stop_engine(self, row: Instance) -> None:
-        """Make the engine stop a claimed instance. Return when it does not run, or does not exist.
+    def stop_engine(self, row: Instance, *, may_pause: bool = False) -> None:
+        """Make the engine stop a claimed instance, or pause it if it `may_pause` and its label says so.
 
-        Raises ClaimLost, EngineUnreachable, and EngineRefused if it runs on.
+        Return when it does not run, or does not exist. Raises ClaimLost, EngineUnreachable, and EngineRefused if it
+        runs on.
         """
+        mode = Mode.STOP
         try:
-            grace_seconds = self._grace_seconds(row.name)
+            labels = self._labels(row.name)
+            if may_pause and labels:
+                mode = Mode(labels.sleep)
+                self.claims.set_mode(row, mode)
             self.claims.check(row)  # after the inspection, which may wait for seconds while another worker takes over
-            self.engine.stop(row.name, grace_seconds)
+            if mode == Mode.PAUSE:
+                self.engine.pause(row.name)
+            else:
+                self.engine.stop(row.name, _grace_seconds(labels))
         except Missing:
             pass
         except (EngineRefused, EngineNonsense) as error:
-            if self._runs(row.name):
+            if self._runs(row.name, mode):
                 raise EngineRefused(error.error) from error
 
-    def _runs(self, name: str) -> bool:
-        """Return whether an instance runs on whose stop was refused. Raises EngineUnreachable if that is not known."""
+    def _runs(self, name: str, mode: Mode) -> bool:
+        """Return whether an instance runs on whose stop or pause was refused.
+
+        Raises EngineUnreachable if that is not known.
+        """
         try:
-            return not self.engine.inspect(name).ended
+            seen = self.engine.inspect(name)
         except Missing:
             return False
         except EngineRefused:
             return True
+        is_paused = mode == Mode.PAUSE and seen.phase is Phase.PAUSED
+        return not seen.ended and not is_paused
 
-    def _grace_seconds(self, name: str) -> float:
-        """Return the label `stop-timeout`, or its default if the engine's answer or the label cannot be read."""
-        default: timedelta = default_of("stop-timeout")
+    def _labels(self, name: str) -> Labels | None:
+        """Return the instance's labels, or None if the engine's answer or a label cannot be read. Raises Missing."""
         try:
-            timeout = self.engine.inspect(name).settings().stop_timeout
+            return self.engine.inspect(name).settings()
         except (EngineRefused, EngineNonsense, LabelError):
-            timeout = default
-        return timeout.total_seconds()
+            return None
 
     def _is_idle(self, row: Instance) -> bool:
         now = self.clock.now()
@@ -91,3 +103,9 @@ class Stopping:
             return False
         is_idle = row.idle_timeout is not None and now - row.last_used >= row.idle_timeout
         return is_idle and (row.next_stop_try is None or now >= row.next_stop_try)
+
+
+def _grace_seconds(labels: Labels | None) -> float:
+    """Return the label `stop-timeout`, or its default if the labels cannot be read."""
+    timeout: timedelta = labels.stop_timeout if labels else default_of("stop-timeout")
+    return timeout.total_seconds()

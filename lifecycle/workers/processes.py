@@ -28,6 +28,15 @@ def start_ticks(pid: int) -> str | None:
         return None
 
 
+def is_frozen(pid: int) -> bool | None:
+    """Return whether SIGSTOP holds the process. None: it has ended, or is a zombie."""
+    try:
+        state = _read_stat(pid).rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return None
+    return None if state in "ZX" else state == "T"
+
+
 def parse_start_ticks(stat: str) -> str | None:
     """Return the start time from the text of `/proc/PID/stat`. None: the process is a zombie, or the text is cut."""
     fields = stat.rpartition(")")[2].split()  # the program's name before it may hold blanks and parentheses

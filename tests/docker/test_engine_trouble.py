@@ -155,6 +155,19 @@ def test_an_engine_that_comes_back_is_followed_again(own, server, how):
     assert "Traceback" not in server.log.read_text()
 
 
+def test_an_engine_that_restarts_ends_the_paused_ones_and_they_are_started_again(own, server):
+    name = own.containers.create(idle_timeout="1ms", sleep="pause", **WORK)
+    assert dispatch(server, name).status_code == 200
+    wait_for(lambda: own.containers.state(name)["Paused"])
+    own.stop()
+    own.start()
+    wait_for(lambda: EngineStatus.objects.filter(error=""), PATIENCE_SECONDS, "the engine to be seen again")
+    assert wait_for(lambda: dispatch(server, name).status_code == 200, PATIENCE_SECONDS)
+    assert "exited" not in types(name)
+    started = [event for event in logged(name) if event.type == "container.lazy_started"]
+    assert ["mode" in event.data for event in started] == [False, False]
+
+
 def test_a_start_while_the_engine_is_killed_has_one_outcome(own, server):
     name = own.containers.create(environment={"BOOT": "5"}, **WORK)
     with ThreadPoolExecutor(1) as caller:

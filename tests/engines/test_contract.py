@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from lifecycle.engines.base import Outcome, Phase
-from lifecycle.exceptions import Cause, LabelError, Missing, StartRejected
+from lifecycle.exceptions import Cause, EngineRefused, LabelError, Missing, StartRejected
 from tests.engines.rigs import Rig
 from tests.lifecycle.fake_engine import Program
 from tests.servers import wait_for
@@ -122,6 +122,69 @@ def test_a_second_stop_does_no_harm(rig):
 
 def test_a_stop_of_an_instance_that_never_ran_does_no_harm(rig):
     rig.engine.stop(rig.add(), 5)
+
+
+@pytest.fixture
+def paused(rig):
+    """An instance that was paused as soon as it ran."""
+    name = rig.add(sleep="pause")
+    rig.engine.start(name)
+    assert rig.engine.pause(name) is Outcome.DONE
+    return name
+
+
+def test_a_paused_instance_is_alive_and_takes_no_work(rig, paused):
+    seen = rig.engine.inspect(paused)
+    assert (seen.phase, seen.running, seen.is_alive, seen.is_resumable) == (Phase.PAUSED, False, True, True)
+    assert (seen.addresses, seen.exit_code, seen.ran_seconds) == ((), None, None)
+    assert {one.name: one.phase for one in rig.engine.instances()}[paused] is Phase.PAUSED
+
+
+def test_one_that_is_paused_and_whose_label_does_not_say_so_is_not_resumable(rig):
+    name = rig.add()
+    rig.engine.start(name)
+    rig.engine.pause(name)
+    assert not rig.engine.inspect(name).is_resumable
+
+
+def test_a_resume_keeps_the_incarnation(rig, paused):
+    before = rig.engine.inspect(paused).incarnation
+    assert rig.engine.resume(paused) is Outcome.DONE
+    seen = rig.engine.inspect(paused)
+    assert (seen.phase, seen.incarnation) == (Phase.RUNNING, before)
+
+
+def test_a_pause_and_a_resume_say_whether_there_was_something_to_do(rig, paused):
+    assert rig.engine.pause(paused) is Outcome.ALREADY_SO
+    assert [rig.engine.resume(paused), rig.engine.resume(paused)] == [Outcome.DONE, Outcome.ALREADY_SO]
+
+
+def test_one_that_does_not_run_cannot_be_paused(rig):
+    name = rig.add()
+    with pytest.raises(EngineRefused):
+        rig.engine.pause(name)
+    assert rig.engine.resume(name) is Outcome.ALREADY_SO
+    assert rig.engine.inspect(name).phase is Phase.CREATED
+
+
+def test_a_start_of_a_paused_instance_is_rejected(rig, paused):
+    with pytest.raises(StartRejected, match="it is paused"):
+        rig.engine.start(paused)
+    assert rig.engine.inspect(paused).phase is Phase.PAUSED
+
+
+def test_a_paused_instance_is_stopped(rig, paused):
+    assert rig.engine.stop(paused, 5) is Outcome.DONE
+    assert rig.engine.inspect(paused).phase is Phase.EXITED
+
+
+def test_one_that_is_killed_while_it_is_paused_has_ended_at_the_latest_when_it_is_resumed(rig, paused):
+    """Of control groups v1, the freezer holds even SIGKILL back."""
+    rig.crash(paused)
+    rig.engine.resume(paused)
+    assert wait_for(lambda: rig.engine.inspect(paused).ended)
+    assert rig.engine.inspect(paused).exit_code == 137
+    assert rig.engine.start(paused) is Outcome.DONE
 
 
 def test_an_exit_code_is_kept(rig):

@@ -18,6 +18,8 @@ DOCUMENTED = {
     "inspect": {404, 500},
     "start": {204, 304, 404, 500},
     "stop": {204, 304, 404, 500},
+    "pause": {204, 404, 500},
+    "unpause": {204, 404, 500},
     "logs": {404, 500},
     "events": {400, 500},
     "version": {500},
@@ -45,9 +47,9 @@ def response(status, message):
 @pytest.mark.parametrize(("call", "status", "message", "outcome", "cause"), rows())
 def test_an_answer_means_what_the_table_says(call, status, message, outcome, cause):
     answered = response(status, message)
-    if status in (204, 304):
+    if outcome in ("done", "already_so"):
         api = SimpleNamespace(base_url="http://x", api_version="1.41", timeout=1, post=lambda *_, **__: answered)
-        assert _post(api, "NAME/start") == Outcome(outcome)
+        assert _post(api, f"NAME/{call}") == Outcome(outcome)
         return
     error = error_of(call, "NAME", Answer.of(answered))
     assert error.outcome == Outcome(outcome)

@@ -10,7 +10,7 @@ from enum import Enum
 from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.labels import Labels
-from lifecycle.exceptions import LabelError, Missing, StartRejected
+from lifecycle.exceptions import EngineRefused, LabelError, Missing, StartRejected
 
 
 class Program(Enum):
@@ -72,6 +72,7 @@ class Box:
 
     def end(self, code: int, *signals: int) -> None:
         """It ends; `signals` are what clients of the engine sent."""
+        self.between = None
         if self.running:
             self.ends[self.incarnation] = HeardEnd(frozenset(signals), code)
         self.running, self.exit_code = False, code
@@ -124,7 +125,7 @@ class FakeEngine(Engine):
             phase=box.phase,
             incarnation=box.incarnation,
             labels=read,
-            addresses=(("127.0.0.1", port),) if port and box.running else (),
+            addresses=(("127.0.0.1", port),) if port and box.phase is Phase.RUNNING else (),
             exit_code=box.exit_code,
             oom=box.oom,
             ran_seconds=None if box.running else 180.0,
@@ -137,6 +138,8 @@ class FakeEngine(Engine):
         if box.program in REJECTIONS:
             error, code = REJECTIONS[box.program]
             raise StartRejected(error, exit_code=code)
+        if box.phase is Phase.PAUSED:
+            raise StartRejected("it is paused")
         was_running = box.running
         if not was_running:
             box.begin()
@@ -151,6 +154,26 @@ class FakeEngine(Engine):
             box.end(143, signal.SIGTERM)
         self._call_after("stop")
         return Outcome.DONE if was_running else Outcome.ALREADY_SO
+
+    def pause(self, name: str) -> Outcome:
+        self._call("pause", name)
+        box = self._box(name)
+        if not box.running:
+            raise EngineRefused("it does not run")
+        return self._change_phase("pause", box, Phase.PAUSED)
+
+    def resume(self, name: str) -> Outcome:
+        self._call("resume", name)
+        box = self._box(name)
+        if box.phase is not Phase.PAUSED:
+            return Outcome.ALREADY_SO
+        return self._change_phase("resume", box, None)
+
+    def _change_phase(self, call: str, box: Box, between: Phase | None) -> Outcome:
+        was_so = box.between is between
+        box.between = between
+        self._call_after(call)
+        return Outcome.ALREADY_SO if was_so else Outcome.DONE
 
     def output(self, name: str, lines: int, mark: str = "") -> str:
         self._call("output", name)

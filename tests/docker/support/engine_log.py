@@ -33,13 +33,14 @@ class Told:
 
 
 class EngineLog:
-    """Docker's `start` and `die` events of every container since it was made.
+    """Docker's events of every container since it was made, by default `start` and `die`.
 
     They are followed live, because the engine keeps only the latest 256 events.
     """
 
-    def __init__(self, api: APIClient) -> None:
+    def __init__(self, api: APIClient, actions: tuple[str, ...] = ("start", "die")) -> None:
         self._api = api
+        self._actions = actions
         self._since = f"{time.time():.9f}"
         self._told: dict[tuple[str, float, str], Told] = {}
         self._stream = self._ask()
@@ -62,7 +63,7 @@ class EngineLog:
         self._stream.close()
 
     def _ask(self, **until: Any) -> Any:
-        filters = {"type": "container", "event": ["start", "die"]}
+        filters = {"type": "container", "event": list(self._actions)}
         return self._api.events(decode=True, filters=filters, **{"since": self._since} | until)
 
     def _read(self, events: Iterable[dict[str, Any]]) -> None:

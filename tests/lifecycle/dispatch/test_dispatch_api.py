@@ -389,6 +389,7 @@ def test_one_instance_is_shown_with_what_is_known_of_it(db, clock):
         "state": "ready",
         "since": "2026-11-23T18:55:30Z",
         "run": 7,
+        "paused": False,
         "present": True,
         "leases": [],
         "sleeps_at": "2026-11-23T18:56:30Z",
