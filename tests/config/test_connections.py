@@ -159,16 +159,16 @@ def test_a_caller_that_has_finished_sending_gets_its_answer(server, path):
     assert is_whole, answer
 
 
-def dispatch_and_finish(server, seconds, version="1.1"):
+def dispatch(server, seconds, version="1.1"):
     connection = connect(server)
     head = f"POST {DISPATCH} HTTP/{version}\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n"
     connection.sendall(f"{head}Authorization: Bearer {server.TOKEN}\r\n\r\n{seconds}".encode())
-    connection.shutdown(socket.SHUT_WR)
     return connection
 
 
 def test_a_dispatch_of_a_caller_that_has_finished_sending_gets_its_answer(server):
-    with dispatch_and_finish(server, seconds=3) as connection:
+    with dispatch(server, seconds=3) as connection:
+        connection.shutdown(socket.SHUT_WR)
         interim, _, rest = read_all(connection).partition(b"HTTP/1.1 200 OK\r\n")
     assert b"done" in rest
     assert set(interim.split(b"\r\n\r\n")) == {b"HTTP/1.1 100 Continue", b""}
@@ -176,8 +176,9 @@ def test_a_dispatch_of_a_caller_that_has_finished_sending_gets_its_answer(server
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_caller_that_has_finished_sending_and_then_hangs_up_is_noticed(server, version):
-    connection = dispatch_and_finish(server, seconds=9, version=version)
+    connection = dispatch(server, seconds=9, version=version)
     wait_for(lambda: Lease.objects.count() == 1, what="the work")
+    connection.shutdown(socket.SHUT_WR)
     connection.close()
     wait_for(lambda: Lease.objects.count() == 0, what="the lease to end")
     assert "Traceback" not in server.log.read_text()
