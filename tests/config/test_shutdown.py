@@ -49,10 +49,10 @@ class InFlight:
             self.threads.append(threading.Thread(target=work, daemon=True))
             self.threads[-1].start()
 
-    def dispatch(self, name):
+    def dispatch(self, name, work=b"60"):
         with contextlib.suppress(httpx.HTTPError):
             address = f"{self.server.url}/api/instances/{name}/dispatch"
-            httpx.post(address, content=b"60", headers=self.server.bearer, timeout=120)
+            httpx.post(address, content=work, headers=self.server.bearer, timeout=120)
 
     def read(self):
         body, is_open = "", False
