@@ -64,5 +64,6 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Reader(sock))
 
 
-# The docker SDK uses `requests`, and that urllib3. None has a parameter for this, but http.client has an attribute.
+# The docker SDK uses `requests`, and that urllib3. None has a parameter for this, but http.client has an attribute. It
+# holds for the whole process: docs/decisions/0047-deadline-of-an-answer.md says why, and what guards it.
 urllib3.connection.HTTPConnection.response_class = _Response
