@@ -1,4 +1,4 @@
-"""The web process: /events in front of Django's own handler, and the embedded supervisor in a thread."""
+"""The web process: /events and the gateway in front of Django's handler, and the embedded supervisor in a thread."""
 
 import logging
 import os
@@ -15,31 +15,19 @@ logger = logging.getLogger(__name__)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up, which the imports below need
 
-from access.middleware import AsgiAccess, send_response  # noqa: E402
-from access.permissions import DISPATCH  # noqa: E402
-from access.problems import refusal  # noqa: E402
+from access.middleware import AsgiAccess  # noqa: E402
 from config.base_path import BasePath  # noqa: E402
 from config.bodies import BoundedBody  # noqa: E402
-from config.concurrency import DISPATCH_PATH, LimitConcurrency  # noqa: E402
+from config.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
 from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, stream_requests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
+from lifecycle.dispatch.gateway import Gateway  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
-
-
-async def permitted_dispatch(scope: Any, receive: Any, send: Any) -> None:
-    """Let Django receive the work of a caller who may dispatch. A view decides that again."""
-    user, permitted = await scope.pop("has_perm")(DISPATCH)
-    refused = refusal(user, permitted, DISPATCH)
-    if refused:
-        await send_response(refused, send)
-    else:
-        await django(scope, receive, send)
-
 
 routes: list[Any] = [
     path("events", Backpressure(BoundedBody(AsgiAccess(EventStream.as_asgi())))),  # type: ignore[arg-type]
-    re_path(DISPATCH_PATH[1:] + "$", CloseBrokenAnswers(Backpressure(AsgiAccess(permitted_dispatch)))),  # type: ignore[arg-type]
+    re_path(WORK_PATH[1:] + r"\Z", CloseBrokenAnswers(Backpressure(AsgiAccess(Gateway())))),  # type: ignore[arg-type]
     re_path("", Backpressure(BoundedBody(LimitConcurrency(django)))),  # type: ignore[arg-type]
 ]
 

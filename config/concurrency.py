@@ -9,13 +9,12 @@ from django.conf import settings
 
 from config.base_path import path_below
 
-#: A pattern of the paths to which work is sent.
-DISPATCH_PATH = r"/api/instances/[^/]+/dispatch"
+#: A pattern of the paths to which work is sent. They are answered by the gateway, in front of Django.
+WORK_PATH = r"/api/instances/[^/]+/(?:dispatch|proxy/(?s:.*))"
 #: Requests at once. 1,500 at once without an account made 1,471 threads.
 MAX_REQUESTS = 64
-#: Not counted: work takes as long as its agent, a static file as long as its reader. A health check must be answered
-#: while others wait.
-NOT_COUNTED = re.compile(rf"/healthz|/readyz|{settings.SERVESTATIC_STATIC_PREFIX}.*|{DISPATCH_PATH}")
+#: Not counted: a static file takes as long as its reader. A health check must be answered while others wait.
+NOT_COUNTED = re.compile(rf"/healthz|/readyz|{settings.SERVESTATIC_STATIC_PREFIX}.*")
 
 
 class LimitConcurrency:

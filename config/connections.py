@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from config.concurrency import DISPATCH_PATH
+from config.concurrency import WORK_PATH as WORK_PATTERN
 
 #: How long a connection may wait for its first or next request.
 IDLE_SECONDS = 60
@@ -29,8 +29,8 @@ MAX_WAITING = 512
 #: How often a caller that has finished sending is asked whether it still listens.
 PROBE_SECONDS = 1
 _BASE = re.escape(settings.DORMOUSE_BASE_PATH)
-WORK_PATH = re.compile(f"{_BASE}{DISPATCH_PATH}".encode())
-MAY_STALL = re.compile(f"{_BASE}(/events|{DISPATCH_PATH})".encode())
+WORK_PATH = re.compile(f"{_BASE}{WORK_PATTERN}".encode())
+MAY_STALL = re.compile(f"{_BASE}(/events|{WORK_PATTERN})".encode())
 
 
 @implementer(IHalfCloseableProtocol)

@@ -279,8 +279,8 @@ class StreamedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
             return
         headers.removeHeader(b"Upgrade")
         self.body.awaits_continue = self._expects_continue()
-        headers.removeHeader(b"Expect")  # else Twisted says `100 Continue` before the application was asked
         super().requestReceived(channel._command, channel._path, channel._version)
+        headers.removeHeader(b"Expect")  # else Twisted says `100 Continue` before the application was asked
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         """Give the application a piece of the body, or throw it away if the answer has ended."""

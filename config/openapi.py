@@ -173,6 +173,17 @@ PATHS: dict[str, dict[str, Any]] = {
             "responses": {"default": AGENTS_ANSWER},
         },
     },
+    "/api/instances/{name}/proxy/{path}": {
+        "parameters": [NAME, {"name": "path", "in": "path", "required": True, "schema": TEXT}],
+        **{
+            method: {
+                "summary": "Wake the instance if necessary, and pass the request on to this path, with its query.",
+                **({} if method in ("get", "head") else {"requestBody": {"content": {"*/*": {}}}}),
+                "responses": {"default": AGENTS_ANSWER},
+            }
+            for method in ("get", "head", "post", "put", "patch", "delete", "options")
+        },
+    },
     "/api/events": {
         "get": operation(
             "A page of the log, oldest first.",

@@ -67,6 +67,8 @@ class LifecycleError(Exception):
     """Dormouse cannot do what was asked."""
 
     status: ClassVar[HTTPStatus]
+    #: In the header `Dormouse-Error`.
+    code: str
 
     def members(self) -> dict[str, Any]:
         """Return what the API's answer says beside the sentence, for a program."""
@@ -78,6 +80,7 @@ class UnknownInstance(LifecycleError):
     """No instance of that name is known, and the engine has none. `hint` says how an instance takes part."""
 
     status = HTTPStatus.NOT_FOUND
+    code = "unknown"
     instance: str
     hint: str = ""
 
@@ -90,6 +93,7 @@ class LabelError(LifecycleError):
     """A label cannot be read, or the container was made in a way that Dormouse cannot handle."""
 
     status = HTTPStatus.CONFLICT
+    code = "labels"
     instance: str
     label: str
     value: str
@@ -108,6 +112,7 @@ class EngineError(LifecycleError):
     """The engine did not do what was asked. `outcome` says which kind of answer that was."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "engine_unreachable"
     outcome: ClassVar[Outcome]
     error: str
 
@@ -184,6 +189,7 @@ class StartFailed(LifecycleError):
     """A run ended before the instance was ready. `error` continues the sentence "NAME failed to start: "."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "start_failed"
     instance: str
     cause: Cause
     error: str
@@ -191,7 +197,9 @@ class StartFailed(LifecycleError):
     log_tail: str = ""
 
     def __post_init__(self) -> None:
-        """Shorten what a container or an engine said, because an event holds at most 64 KiB."""
+        """Shorten what a container or an engine said, because an event holds at most 64 KiB, and choose the code."""
+        if self.cause == Cause.ENGINE_UNREACHABLE:
+            self.code = EngineUnreachable.code
         self.error, self.log_tail = storable(self.error), storable_output(self.log_tail)
         if len(self.error) > MAX_ERROR_CHARACTERS:
             self.error = f"{self.error[:MAX_ERROR_CHARACTERS]}…"
@@ -219,6 +227,7 @@ class AgentBrokeOff(LifecycleError):
     """The agent did not answer, or its answer ended too early."""
 
     status = HTTPStatus.BAD_GATEWAY
+    code = "agent_unreachable"
     instance: str
     error: str
 
@@ -231,6 +240,7 @@ class AgentTooSlow(LifecycleError):
     """The agent did not begin its answer within its dispatch-timeout."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
+    code = "too_slow"
     instance: str
     seconds: float
 
@@ -242,3 +252,4 @@ class ClaimLost(LifecycleError):
     """Another worker has taken this transition over, and reports the outcome."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "start_failed"

@@ -6,10 +6,17 @@ from typing import Any
 
 from django.urls import URLPattern, get_resolver
 
+IN_FRONT_OF_VIEWS = [
+    "events",
+    "healthz",
+    "api/instances/<str:name>/dispatch",
+    "api/instances/<str:name>/proxy/<path:path>",
+]
+
 
 def patterns() -> dict[str, Any]:
-    """Return the view of each pattern, as `api/instances/<str:name>`. These two are answered before Django's views."""
-    return dict(_walk(get_resolver().url_patterns, "")) | {"events": None, "healthz": None}
+    """Return the view of each pattern, as `api/instances/<str:name>`. None: it is answered before Django's views."""
+    return dict(_walk(get_resolver().url_patterns, "")) | dict.fromkeys(IN_FRONT_OF_VIEWS)
 
 
 def _walk(found: Any, before: str) -> Iterator[tuple[str, Any]]:

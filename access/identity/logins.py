@@ -56,7 +56,7 @@ def client_address(request: HttpRequest) -> str:
     """
     address: str = request.META.get("REMOTE_ADDR") or ""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    while _is_trusted(address) and forwarded and _parse(before := forwarded.pop().strip()):
+    while is_trusted_proxy(address) and forwarded and _parse(before := forwarded.pop().strip()):
         address = before
     return address
 
@@ -80,7 +80,8 @@ def log_failure(sender: object, credentials: dict[str, Any], request: HttpReques
     AccessAttempt.objects.filter(pk__in=list(too_many)).delete()
 
 
-def _is_trusted(address: str) -> bool:
+def is_trusted_proxy(address: str) -> bool:
+    """Return whether DORMOUSE_TRUSTED_PROXIES names this address."""
     found = _parse(address)
     networks = map(ipaddress.ip_network, settings.DORMOUSE_TRUSTED_PROXIES)
     return found is not None and any(found in network for network in networks)

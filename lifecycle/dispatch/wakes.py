@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from django.db import DatabaseError, close_old_connections, connections
 from tenacity import Retrying, retry_if_result, wait_fixed
 
+from lifecycle.engines.base import Inspection
 from lifecycle.models import Lease
 from lifecycle.transitions.leases import LeasedInstance
 from lifecycle.transitions.lifecycle import Lifecycle
@@ -37,22 +38,42 @@ class Wakes:
         self._short_work = ThreadPoolExecutor(SHORT_WORK_THREADS, thread_name_prefix="dispatch")
         #: By instance, while its dispatches take leases.
         self._instance_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        #: By instance: the inspection with which the latest lease was taken.
+        self._latest_seen: dict[str, Inspection] = {}
         self._wake_futures: dict[str, Future[None]] = {}
         self._recovering: set[str] = set()
         self._lock = threading.Lock()
 
-    async def acquire(self, name: str, order: Order = DISPATCH) -> tuple[LeasedInstance, bool]:
-        """Return a lease, which the caller gives back, and whether the instance had to be woken for it.
+    async def find_ready(self, name: str, order: Order = DISPATCH) -> tuple[Inspection, bool]:
+        """Return an inspection of the instance, and whether it had to be woken. A cancelled caller cancels no wake.
 
-        The lease and the start keep `order`. A caller that is cancelled cancels no wake, and is left no lease.
+        The inspection may be an old one, from the latest dispatch. So the caller connects, takes a lease, and compares
+        the two before it sends anything.
 
         Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
         """
+        if name in self._latest_seen:
+            return self._latest_seen[name], False
         was_woken = False
-        while (leased := await self._take_lease(name, order)) is None:
+        while (found := await self._in_slot(name, lambda: self._lifecycle.leases.look(name))) is None:
             was_woken = True
-            await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
-        return leased, was_woken
+            await self.wake(name, order)
+        return found[1], was_woken
+
+    async def wake(self, name: str, order: Order = DISPATCH) -> None:
+        """Wake the instance if it does not run. Raises the same errors as `find_ready`."""
+        self._latest_seen.pop(name, None)
+        await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
+
+    async def take_lease(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
+        """Return a lease, which the caller gives back, or None if the instance must be woken first.
+
+        The lease keeps `order`. A caller that is cancelled is left no lease.
+        """
+        leased = await self._in_slot(name, lambda: self._lifecycle.leases.take(name, order), self._give_back_unwanted)
+        if leased:
+            self._latest_seen[name] = leased.seen
+        return leased
 
     def give_back(self, lease: Lease) -> None:
         """End the lease. This may be called from any thread or coroutine, and does not wait."""
@@ -119,16 +140,19 @@ class Wakes:
                 self._recovering.remove(name)
             connections.close_all()
 
-    async def _take_lease(self, name: str, order: Order) -> LeasedInstance | None:
+    async def _in_slot(
+        self, name: str, work: Callable[[], T], if_unwanted: Callable[["Future[T]"], None] = lambda done: None
+    ) -> T:
+        """Return the result of short work. `if_unwanted` gets the result if the caller is cancelled meanwhile."""
         slots = self._instance_slots.get(name)
         if slots is None:
             slots = self._instance_slots[name] = asyncio.Semaphore(THREADS_PER_INSTANCE)
         async with slots:
-            taken = self._submit(lambda: self._lifecycle.leases.take(name, order))
+            done = self._submit(work)
             try:
-                return await asyncio.wrap_future(taken)
+                return await asyncio.wrap_future(done)
             except asyncio.CancelledError:
-                taken.add_done_callback(self._give_back_unwanted)
+                done.add_done_callback(if_unwanted)
                 raise
 
     def _give_back_unwanted(self, taken: "Future[LeasedInstance | None]") -> None:

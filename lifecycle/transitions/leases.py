@@ -26,6 +26,8 @@ class LeasedInstance:
 
     lease: Lease
     seen: Inspection
+    #: The number of its latest start by Dormouse.
+    run: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class Leases:
     worker_id: uuid.UUID
     clock: Clock
 
-    def take(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
-        """Return a lease if the instance is ready and runs, or None if it must be woken first.
+    def look(self, name: str) -> tuple[Instance, Inspection] | None:
+        """Return the row of a ready instance and an inspection, with the address that answered the probe.
 
-        Raises LabelError and EngineUnreachable.
+        Return None if the instance must be woken first. Raises LabelError and EngineUnreachable.
         """
         row = Instance.objects.filter(pk=name).first()
         if row is None or row.state != State.READY or not row.probed:
@@ -52,8 +54,19 @@ class Leases:
         if not seen.running or seen.incarnation != row.incarnation:
             return None
         reached = reached_as_probed(row, seen)
-        lease = self.insert(row, order) if reached else None
-        return LeasedInstance(lease, reached) if lease and reached else None
+        return (row, reached) if reached else None
+
+    def take(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
+        """Return a lease if the instance is ready and runs, or None if it must be woken first.
+
+        Raises LabelError and EngineUnreachable.
+        """
+        found = self.look(name)
+        if found is None:
+            return None
+        row, seen = found
+        lease = self.insert(row, order)
+        return LeasedInstance(lease, seen, row.run) if lease else None
 
     def give_back(self, lease: Lease) -> None:
         """End the lease, and retry until that succeeds: a lease that is left would keep its instance awake for ever."""

@@ -137,6 +137,7 @@ TABLE: dict[str, dict[str, Rule]] = {
     "api/instances": safe(api(VIEW_EVENTS)),
     "api/instances/<str:name>": safe(api(VIEW_EVENTS)),
     "api/instances/<str:name>/dispatch": {"POST": api(DISPATCH), "*": refusing(api(DISPATCH))},
+    "api/instances/<str:name>/proxy/<path:path>": {"*": api(DISPATCH)},
     "admin/": {"*": staff()},
     "admin/login/": {"DELETE": closed, "*": everyone},
     "admin/logout/": {"GET": staff_or("405"), "POST": staff_or("login"), "DELETE": everyone},  # signed out by the POST
@@ -185,7 +186,13 @@ def sample_rows() -> dict[str, Any]:
 def address_of(pattern: str, rows: dict[str, Any]) -> str:
     """Return an address that fits the pattern, of a row that there is."""
     row = next((row for name, row in rows.items() if pattern.startswith(f"admin/{name}/")), rows["events/eventlog"])
-    known = {"name": "reviewer-default", "content_type_id": 1, "app_label": "events", "url": "nothing"}
+    known = {
+        "name": "reviewer-default",
+        "path": "v1/models",
+        "content_type_id": 1,
+        "app_label": "events",
+        "url": "nothing",
+    }
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(known.get(found[1], row.pk)), pattern)
 
 

@@ -18,7 +18,6 @@ from tests.servers import DEADLINE_SECONDS
         ("/healthz", 20),
         ("/readyz", 20),
         ("/static/x.js", 20),
-        ("/api/instances/reviewer-default/dispatch", 20),
     ],
 )
 def test_so_many_requests_are_served_at_once(path, at_once):

@@ -36,7 +36,7 @@ def test_every_address_of_the_api_is_described_and_no_other():
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("path", "methods"), described().items())
+@pytest.mark.parametrize(("path", "methods"), [one for one in described().items() if not re.search(NOT_FUZZED, one[0])])
 def test_the_methods_that_are_described_are_those_that_there_are(path, methods):
     refused = Client().options(path.replace("{name}", "nobody"))
     assert refused.status_code == 405

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from access.identity.users import signature_of_command
 from lifecycle import assembly
-from lifecycle.dispatch.dispatcher import Dispatcher, Work
+from lifecycle.dispatch.body import Body
+from lifecycle.dispatch.delivery import Work
+from lifecycle.dispatch.dispatcher import Dispatcher
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import LifecycleError
 from lifecycle.transitions.orders import Order, Trigger, read_for
@@ -42,13 +43,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, name: str, data: str, content_type: str, work_for: str, **options: Any) -> None:
         """Dispatch, and exit with an error if the agent answers with one."""
-        body = _content(data)
-        work = Work(_in_one_part(body), content_type, str(len(body)))
+        headers = [("content-type", content_type)]
         order = Order(Trigger.DISPATCH, work_for=read_for(os.fsencode(work_for)), **signature_of_command())
+        work = Work(headers, Body.of(_content(data)), order=order)
         lifecycle = assembly.lifecycle("dispatch")
         wakes = Wakes(lifecycle)
         try:
-            asyncio.run(_dispatch(Dispatcher(wakes), name, work, order))
+            asyncio.run(_dispatch(Dispatcher(wakes), name, work))
         except LifecycleError as error:
             raise CommandError(str(error)) from error
         finally:
@@ -56,14 +57,17 @@ class Command(BaseCommand):
             lifecycle.worker.end()
 
 
-async def _dispatch(dispatcher: Dispatcher, name: str, work: Work, order: Order) -> None:
-    answer = await dispatcher.dispatch(name, work, order)
+async def _dispatch(dispatcher: Dispatcher, name: str, work: Work) -> None:
     try:
-        async for chunk in answer:
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+        answer = await dispatcher.dispatch(name, work)
+        try:
+            async for chunk in answer:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+        finally:
+            answer.close()
     finally:
-        answer.close()
+        await dispatcher.close_connections()
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise CommandError(f"{name} answered {answer.status} {_phrase(answer.status)}".rstrip())
 
@@ -71,11 +75,6 @@ async def _dispatch(dispatcher: Dispatcher, name: str, work: Work, order: Order)
 def _phrase(status: int) -> str:
     """Return the phrase of a status, or an empty text if HTTP does not know the status."""
     return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-
-
-async def _in_one_part(body: bytes) -> AsyncIterator[bytes]:
-    """Yield the body as the dispatcher reads one: part by part."""
-    yield body
 
 
 def _content(data: str) -> bytes:

@@ -8,6 +8,7 @@ from io import BytesIO, StringIO
 
 import httpx
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 from django.core.handlers.asgi import ASGIRequest
@@ -24,8 +25,10 @@ from access.permissions import DISPATCH, ROLES, VIEW_EVENTS
 from events.log import record
 from events.stream.consumer import EventStream
 from events.stream.reader import Limits
+from lifecycle.dispatch.gateway import Gateway
 from lifecycle.models import Instance
 from tests.events.stream.listening import listening
+from tests.lifecycle.dispatch import caller
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("uses_are_written_at_once")]
@@ -225,11 +228,12 @@ def test_a_limited_token_sees_its_instances_alone(limited):
 
 @pytest.mark.parametrize("name", ["other", "nobody"])
 def test_a_limited_token_is_not_told_whether_another_instance_exists(limited, name):
-    for answer in (
-        Client().get(f"/api/instances/{name}", headers=limited),
-        Client().post(f"/api/instances/{name}/dispatch", b"work", content_type="text/plain", headers=limited),
-    ):
-        assert (answer.status_code, answer.json()["detail"]) == (403, f"This token is not for the instance {name!r}.")
+    answer = Client().get(f"/api/instances/{name}", headers=limited)
+    assert (answer.status_code, answer.json()["detail"]) == (403, f"This token is not for the instance {name!r}.")
+    for path in ("dispatch", "proxy/x"):
+        scope = caller.scope_of("POST", f"/api/instances/{name}/{path}", limited, b"work")
+        received = async_to_sync(caller.call)(AsgiAccess(Gateway()), scope, b"work")
+        assert (received.status_code, received.problem["detail"]) == (403, answer.json()["detail"])
 
 
 @pytest.mark.parametrize("address", ["/agents/", "/agents/activity?after=0", "/agents/instances", "/agents/activity/1"])

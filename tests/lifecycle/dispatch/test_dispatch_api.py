@@ -1,87 +1,25 @@
 """POST /api/instances/<name>/dispatch, and GET of what is known."""
 
 import asyncio
-import re
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
-import httpx
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.test import AsyncClient, Client
+from django.db import connection
+from django.test import Client
 
+from access.middleware import AsgiAccess
 from lifecycle import assembly
-from lifecycle.dispatch.dispatcher import Dispatcher
-from lifecycle.dispatch.wakes import Wakes
+from lifecycle.dispatch.gateway import Gateway
 from lifecycle.exceptions import AgentBrokeOff, Cause, EngineUnreachable, StartRejected
 from lifecycle.models import EngineStatus, Instance, Lease, State
-from tests.lifecycle.conftest import NAME, Events, make_row
+from tests.lifecycle.conftest import NAME, make_row
+from tests.lifecycle.dispatch.agent import answer as answer_of
+from tests.lifecycle.dispatch.agent import until_it_is_over
+from tests.lifecycle.dispatch.caller import CSRF, TOKEN, URL, ask, call, post, scope_of
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for
-
-URL = f"/api/instances/{NAME}/dispatch"
-CSRF = "t" * 32
-TOKEN = {"Authorization": "Bearer the-tests-token"}
-
-
-class Agent:
-    """An agent: it keeps the requests that reach it, and answers as the test says."""
-
-    def __init__(self, events: Events) -> None:
-        self.events = events
-        self.requests: list[tuple[httpx.Request, bytes]] = []
-        self.answer = lambda request: httpx.Response(200, text="done")
-
-    def failure(self) -> dict[str, Any]:
-        """Return what was told of the one piece of work that failed, with `N s` for how long it took."""
-        wait_for(lambda: "work_failed" in self.events.types)
-        (data,) = [data for type, data in self.events if type == "work_failed"]
-        assert data["instance"] == NAME
-        return {"status": data["status"], "error": re.sub(r"after [\d.]+ s", "after N s", data["error"])}
-
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append((request, await request.aread()))
-        answer = self.answer(request)
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        is_read = hasattr(answer, "_content")
-        stream = httpx.ByteStream(answer.content) if is_read else answer.stream  # unread, as from the network
-        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
-
-
-@pytest.fixture
-def worker_agent(transactional_db, lifecycle, engine, events, monkeypatch):
-    """The web process's dispatcher, on the fake engine."""
-    agent = Agent(events)
-    wakes = Wakes(lifecycle)
-    dispatcher = Dispatcher(wakes, httpx.MockTransport(agent))
-    monkeypatch.setattr(assembly, "_dispatchers", [dispatcher])
-    engine.add(NAME, port="9001")
-    yield agent
-    wakes.shut_down()
-
-
-@pytest.fixture
-def sleeper(engine, worker_agent):
-    return engine.boxes[NAME]
-
-
-def post(url=URL, body=b"work", content_type="text/plain", headers=TOKEN, *, user=None, **more):
-    """Send a program's or a person's POST. Return the answer with its `body`, and its `problem` if it is one."""
-
-    async def ask():
-        client = AsyncClient(**more)
-        if user:
-            await client.aforce_login(user)
-            client.cookies["csrftoken"] = CSRF
-        answer: Any = await client.post(url, body, content_type=content_type, headers=headers)
-        answer.body = b"".join([part async for part in answer]) if answer.streaming else answer.content
-        return answer
-
-    answer = asyncio.run(ask())
-    answer.problem = answer.json() if answer.get("Content-Type") == "application/problem+json" else None
-    return answer
 
 
 def get(url, headers=TOKEN):
@@ -94,7 +32,7 @@ def get(url, headers=TOKEN):
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer ", "Bearer", "Basic the-tests-token", ""])
 def test_a_wrong_token_is_401(worker_agent, header):
     answer = post(headers={"Authorization": header})
-    assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Bearer")
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert answer.problem["status"] == 401
 
 
@@ -130,7 +68,7 @@ def dispatcher_user(worker_agent):
 def signed_in(user, *, headers=None, with_csrf=False, **more):
     """A POST of a person, as a browser sends it."""
     headers = (headers or {}) | ({"X-CSRFToken": CSRF} if with_csrf else {})
-    return post(user=user, headers=headers, enforce_csrf_checks=True, **more)
+    return post(user=user, headers=headers, **more)
 
 
 MULTIPART = "multipart/form-data; boundary=x"
@@ -147,13 +85,13 @@ def test_a_sessions_post_without_the_csrf_header_is_403(dispatcher_user, worker_
 
 @pytest.mark.parametrize("content_type", ["text/plain", MULTIPART, "application/x-www-form-urlencoded"])
 def test_a_sessions_post_with_the_csrf_header_arrives_whole(dispatcher_user, worker_agent, content_type):
-    assert signed_in(dispatcher_user, body=FORM, content_type=content_type, with_csrf=True).body == b"done"
-    ((request, body),) = worker_agent.requests
-    assert (body, request.headers["content-type"]) == (FORM, content_type)
+    assert signed_in(dispatcher_user, body=FORM, content_type=content_type, with_csrf=True).content == b"done"
+    (request,) = worker_agent.requests
+    assert (request.body, request.headers["content-type"]) == (FORM, content_type)
 
 
 def test_a_program_needs_no_csrf_token(worker_agent):
-    assert post(enforce_csrf_checks=True).status_code == 200
+    assert post().status_code == 200
 
 
 def test_a_foreign_host_is_400(worker_agent):
@@ -161,57 +99,60 @@ def test_a_foreign_host_is_400(worker_agent):
 
 
 def test_it_is_for_post_alone(worker_agent):
-    assert get(URL).status_code == 405
+    answer = ask("GET", URL)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 
 
 # What is answered
 
 
 def test_the_agents_answer_is_the_answer(worker_agent):
-    worker_agent.answer = lambda request: httpx.Response(201, json={"ok": True}, headers={"Retry-After": "3"})
+    worker_agent.answer = lambda request: answer_of(
+        201, b'{"ok":true}', Content_Type="application/json", Retry_After="3"
+    )
     answer = post()
-    assert (answer.status_code, answer.body) == (201, b'{"ok":true}')
-    assert (answer["Content-Type"], answer["Retry-After"]) == ("application/json", "3")
+    assert (answer.status_code, answer.content) == (201, b'{"ok":true}')
+    assert (answer.headers["Content-Type"], answer.headers["Retry-After"]) == ("application/json", "3")
 
 
 def test_an_answer_can_do_nothing_on_our_origin(worker_agent):
-    worker_agent.answer = lambda request: httpx.Response(200, html="<script>", headers={"Set-Cookie": "sessionid=x"})
+    worker_agent.answer = lambda request: answer_of(200, b"<script>", Set_Cookie="sessionid=x")
     answer = post()
-    assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert not answer.cookies
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Set-Cookie" not in answer.headers
 
 
 @pytest.mark.parametrize("target", ["mailto:x", "::", "/elsewhere"])
 def test_an_answer_that_leads_elsewhere_is_an_answer(worker_agent, sleeper, target):
-    worker_agent.answer = lambda request: httpx.Response(302, text="see there", headers={"Location": target})
+    worker_agent.answer = lambda request: answer_of(302, b"see there", Location=target)
     answer = post()
-    assert (answer.status_code, answer.body) == (302, b"see there")
+    assert (answer.status_code, answer.content) == (302, b"see there")
 
 
 def test_body_and_type_and_path_reach_the_agent(worker_agent, sleeper):
     sleeper.labels["dormouse.dispatch-path"] = "/work?x=1"
     post(body=b"\x00\xff" * 100_000, content_type="application/x-thing")
-    ((request, body),) = worker_agent.requests
-    assert (request.method, str(request.url)) == ("POST", "http://127.0.0.1:9001/work?x=1")
-    assert (request.headers["content-type"], body) == ("application/x-thing", b"\x00\xff" * 100_000)
+    (request,) = worker_agent.requests
+    assert (request.method, request.target) == ("POST", "/work?x=1")
+    assert (request.headers["content-type"], request.body) == ("application/x-thing", b"\x00\xff" * 100_000)
 
 
 def test_our_token_and_cookies_do_not_reach_the_agent(worker_agent):
     post(headers=TOKEN | {"Cookie": "sessionid=secret"})
-    ((request, _),) = worker_agent.requests
+    (request,) = worker_agent.requests
     assert not {"authorization", "cookie"} & set(request.headers)
 
 
 def test_a_body_above_djangos_limit_arrives(worker_agent, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
     post(body=b"x" * 1000)
-    assert len(worker_agent.requests[0][1]) == 1000
+    assert len(worker_agent.requests[0].body) == 1000
 
 
 def test_only_a_dispatch_that_woke_it_says_how_long_that_took(worker_agent):
-    assert post()["Server-Timing"].startswith("wake;dur=")
-    assert "Server-Timing" not in post()
+    assert post().headers["Server-Timing"].startswith("wake;dur=")
+    assert "Server-Timing" not in post().headers
 
 
 def test_an_unknown_instance_is_404(worker_agent):
@@ -256,10 +197,7 @@ def test_without_an_engine_it_is_503(worker_agent, engine):
 
 
 def test_an_agent_that_does_not_answer_is_502(worker_agent):
-    def refuse(request):
-        raise httpx.ConnectError("connection refused")
-
-    worker_agent.answer = refuse
+    worker_agent.close()
     answer = post()
     assert (answer.status_code, answer.problem["detail"]) == (502, f"{NAME} broke off: connection refused")
     assert worker_agent.failure() == {"status": 502, "error": "broke off after N s: connection refused"}
@@ -267,46 +205,46 @@ def test_an_agent_that_does_not_answer_is_502(worker_agent):
 
 def test_an_agent_that_does_not_begin_in_time_is_504(worker_agent, sleeper):
     sleeper.labels["dormouse.dispatch-timeout"] = "50ms"
-    worker_agent.answer = lambda request: asyncio.sleep(60)
+    worker_agent.answer = until_it_is_over
     answer = post()
     assert (answer.status_code, answer.problem["detail"]) == (504, f"{NAME} did not begin its answer within 0.05 s")
     assert worker_agent.failure() == {"status": 504, "error": "had not begun its answer after N s"}
 
 
 def test_an_answer_of_5xx_is_told_as_failed_work(worker_agent):
-    worker_agent.answer = lambda request: httpx.Response(507)
+    worker_agent.answer = lambda request: answer_of(507)
     assert post().status_code == 507
     assert worker_agent.failure() == {"status": 507, "error": "answered 507 after N s"}
 
 
 def test_an_answer_that_breaks_off_is_told_with_the_status_that_was_sent(worker_agent):
-    async def parts():
-        yield b"begun"
-        raise httpx.RemoteProtocolError("incomplete")
-
-    worker_agent.answer = lambda request: httpx.Response(201, content=parts())
+    worker_agent.answer = lambda request: answer_of(201, b"begun", Content_Length="6", Connection="close")
     with pytest.raises(AgentBrokeOff):
         post()
-    assert worker_agent.failure() == {"status": 201, "error": "broke off after N s: incomplete"}
+    assert worker_agent.failure() == {
+        "status": 201,
+        "error": "broke off after N s: its answer is incomplete or cannot be read",
+    }
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 499])
 def test_no_other_answer_is_failed_work(worker_agent, events, status):
-    worker_agent.answer = lambda request: httpx.Response(status)
+    worker_agent.answer = lambda request: answer_of(status)
     post()
     assert not assembly._dispatchers[0]._wakes.work_failures._unwritten
     assert events.types == ["lazy_started"]
 
 
 def test_a_caller_that_hangs_up_is_no_failure(worker_agent, events):
-    worker_agent.answer = lambda request: asyncio.sleep(60)
+    worker_agent.answer = until_it_is_over
 
     async def hang_up():
-        task = asyncio.create_task(AsyncClient().post(URL, b"work", content_type="text/plain", headers=TOKEN))
+        task = asyncio.create_task(call(AsgiAccess(Gateway()), scope_of("POST", URL, TOKEN, b"work"), b"work"))
         await asyncio.to_thread(wait_for, lambda: worker_agent.requests)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await assembly._dispatchers[0].close_connections()
 
     asyncio.run(hang_up())
     assert not assembly._dispatchers[0]._wakes.work_failures._unwritten
@@ -319,9 +257,10 @@ def test_a_caller_that_hangs_up_is_no_failure(worker_agent, events):
 def test_the_start_and_the_lease_tell_who_dispatched_and_what_for(worker_agent, events):
     leases = []
 
-    async def answer(request):
-        leases.extend((await asyncio.to_thread(get, f"/api/instances/{NAME}")).json()["leases"])
-        return httpx.Response(200)
+    def answer(request):
+        leases.extend(get(f"/api/instances/{NAME}").json()["leases"])
+        connection.close()
+        return answer_of(200)
 
     worker_agent.answer = answer
     post(headers=TOKEN | {"Dormouse-For": "PR 812"})
@@ -332,7 +271,7 @@ def test_the_start_and_the_lease_tell_who_dispatched_and_what_for(worker_agent, 
 
 
 def test_work_that_failed_tells_who_dispatched_it_and_what_for(worker_agent, events):
-    worker_agent.answer = lambda request: httpx.Response(500)
+    worker_agent.answer = lambda request: answer_of(500)
     post(headers=TOKEN | {"Dormouse-For": "PR 812"})
     worker_agent.failure()
     assert events[-1][1].items() >= {"by": "environment", "by_kind": "token", "for": "PR 812"}.items()
@@ -348,9 +287,10 @@ def test_what_is_not_known_is_left_out(dispatcher_user, events):
 def test_the_lease_ends_with_the_answer(worker_agent, status):
     leased = []
 
-    async def answer(request):
-        leased.append(await Lease.objects.acount())
-        return httpx.Response(status)
+    def answer(request):
+        leased.append(Lease.objects.count())
+        connection.close()
+        return answer_of(status)
 
     worker_agent.answer = answer
     post()
@@ -358,14 +298,9 @@ def test_the_lease_ends_with_the_answer(worker_agent, status):
     wait_for(lambda: not Lease.objects.exists())
 
 
-@pytest.mark.parametrize("error", [httpx.ConnectError("no"), ZeroDivisionError()])
-def test_the_lease_ends_with_an_error(worker_agent, error):
-    def fail(request):
-        raise error
-
-    worker_agent.answer = fail
-    with suppress(ZeroDivisionError):
-        post()
+def test_the_lease_ends_with_an_error(worker_agent):
+    worker_agent.answer = lambda request: None
+    assert post().status_code == 502
     wait_for(lambda: not Lease.objects.exists())
 
 

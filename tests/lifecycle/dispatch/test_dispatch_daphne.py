@@ -1,15 +1,12 @@
 """Answers that break off and callers that hang up, at a real web process with a real agent."""
 
-import json
-import sys
 import time
 
 import httpx
 import pytest
 
-from lifecycle.engines.process import ProcessEngine
 from lifecycle.models import Lease
-from tests.servers import DEADLINE_SECONDS, PROJECT, free_port, wait_for
+from tests.servers import DEADLINE_SECONDS, PROJECT, wait_for
 
 NAME = "reviewer-default"
 #: Does what its work says.
@@ -56,16 +53,8 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 
 
 @pytest.fixture
-def server(serve, tmp_path):
-    (tmp_path / "agent.py").write_text(AGENT)
-    port = free_port()
-    agents = tmp_path / "agents.toml"
-    agents.write_text(f"[{NAME}]\ncommand = {json.dumps([sys.executable, 'agent.py', str(port)])}\nport = {port}\n")
-    server = serve(DORMOUSE_ENGINE="process", DORMOUSE_AGENTS_FILE=str(agents), DORMOUSE_RUN_DIR=str(tmp_path / "run"))
-    server.engine = ProcessEngine(agents, tmp_path / "run")
-    yield server
-    print(server.log.read_text())  # pytest shows it with a failure
-    server.engine.stop(NAME, 5)
+def server(serve_agent):
+    return serve_agent(AGENT)
 
 
 def dispatch(server, work):

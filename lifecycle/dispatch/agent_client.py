@@ -1,0 +1,139 @@
+"""The HTTP client of dispatches: connections to agents, and how they fail.
+
+Between a connection and the first byte of the work stands the look at the instance (`before_sending`). So work is sent
+only to the incarnation that was looked at, and what was not sent may be delivered again.
+"""
+
+import errno
+import os
+import select
+from collections.abc import AsyncIterable, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakSet
+
+import aiohttp
+from yarl import URL
+
+#: Called with whether the connection has been used before.
+BeforeSending = Callable[[bool], Awaitable[None]]
+
+#: How long a connection may take. Agents are near.
+CONNECT_SECONDS = 1
+#: For how long a connection is kept after an answer. An agent may close one that is idle for longer at any moment.
+KEEP_SECONDS = 1
+#: What is read of an answer before its caller takes it.
+BUFFER_BYTES = 64 * 1024
+#: Limits of an answer's head: of one line, and of the number of headers.
+MAX_LINE_BYTES = 64 * 1024
+MAX_HEADERS = 500
+#: aiohttp adds these to a request that lacks them.
+NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+#: What is called when there is a connection and before anything is sent on it.
+_before_sending: ContextVar[BeforeSending] = ContextVar("before_sending")
+
+
+class NotDelivered(Exception):
+    """Nothing of the work was sent. The message says why."""
+
+
+class SendFailed(Exception):
+    """The request failed after it was sent, perhaps in part. The message says why."""
+
+
+class AgentClient:
+    """Connections to agents, for one event loop."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=0, keepalive_timeout=KEEP_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=NOT_ADDED,
+            read_bufsize=BUFFER_BYTES,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+            middlewares=(_translate_errors,),
+        )
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str]],
+        body: bytes | AsyncIterable[bytes] | None,
+        before_sending: BeforeSending,
+    ) -> aiohttp.ClientResponse:
+        """Send a request, and return the answer when its head has come.
+
+        `before_sending` is awaited when there is a connection, which is closed if it raises.
+
+        Raises NotDelivered if there is no connection or the agent has closed it, and SendFailed after that.
+        """
+        _before_sending.set(before_sending)
+        target = URL(url, encoded=True)
+        return await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+async def _translate_errors(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Any:
+    """Raise errors of ours, because aiohttp repeats a PUT, DELETE or GET by itself if it sees one of its own."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise NotDelivered(failure_reason(error)) from error
+    except (aiohttp.ClientError, ValueError) as error:
+        raise SendFailed(failure_reason(error)) from error
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's connections, with a look at the instance and at the connection before each use."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._used: WeakSet[Any] = WeakSet()
+
+    async def connect(self, req: aiohttp.ClientRequest, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:  # noqa: ASYNC109  # aiohttp's name
+        """Return a connection to which nothing has happened since the instance was looked at."""
+        connection = await super().connect(req, traces, timeout)
+        is_kept = connection.protocol in self._used
+        self._used.add(connection.protocol)
+        try:
+            await _before_sending.get()(is_kept)
+            if connection.transport is None or _is_readable(connection.transport):
+                raise NotDelivered("it closed the connection before the work was sent")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _is_readable(transport: Any) -> bool:
+    """Return whether the agent has closed the connection, or sent bytes that answer nothing."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return transport.is_closing() or bool(poll.poll(0))
+
+
+def failure_reason(error: BaseException) -> str:
+    """Return why a request failed, to be read after "NAME broke off: "."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {CONNECT_SECONDS} s"
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
+            return os.strerror(cause.errno).lower()
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "its answer is incomplete or cannot be read"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"its answer is no HTTP: {error.message.partition(chr(10))[0]}"
+    return str(error) or type(error).__name__

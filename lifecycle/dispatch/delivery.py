@@ -1,0 +1,170 @@
+"""One piece of work on its way to an agent.
+
+First a connection is made, then the instance is looked at and leased, then the connection is looked at, and only then
+the work is sent. So an agent that was just ending is told apart, and work never goes to another container that has got
+its address.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+
+import aiohttp
+
+from lifecycle.agent_http import agent_url
+from lifecycle.clock import milliseconds
+from lifecycle.dispatch.agent_client import AgentClient, NotDelivered, SendFailed
+from lifecycle.dispatch.body import Body
+from lifecycle.dispatch.wakes import Wakes
+from lifecycle.engines.base import Inspection
+from lifecycle.engines.labels import PREFIX
+from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow, LabelError
+from lifecycle.transitions.leases import LeasedInstance
+from lifecycle.transitions.orders import DISPATCH, Order
+
+TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+#: Methods that change nothing. They may be sent again if a connection broke that had been kept since an earlier answer.
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """A piece of work: a request for an agent."""
+
+    headers: list[tuple[str, str]]
+    body: Body
+    method: str = "POST"
+    #: The path and query at the agent. None: those of its label `dispatch-path`.
+    target: str | None = None
+    #: What is added to the query of `dispatch-path`.
+    query: str = ""
+    #: Who ordered it, and what for.
+    order: Order = DISPATCH
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the caller's trace, or an empty text if it sent none (W3C Trace Context)."""
+        found = next((value for name, value in self.headers if name == "traceparent"), "")
+        return found[3:35] if TRACEPARENT.fullmatch(found) else ""
+
+    def url_at(self, seen: Inspection) -> str:
+        """Return the URL of the agent's that gets this work. Raises LabelError if the agent has no port."""
+        if seen.address is None:
+            raise LabelError(seen.name, f"{PREFIX}port", "", "is not set: there is no port to dispatch to")
+        if self.target is not None:
+            return agent_url(seen.address, self.target)
+        path = seen.settings().dispatch_path
+        added = f"{'&' if '?' in path else '?'}{self.query}" if self.query else ""
+        return agent_url(seen.address, path + added)
+
+
+class _InstanceChanged(NotDelivered):
+    """The instance is not what it was when the connection was made."""
+
+
+class Delivery:
+    """Wakes an instance, leases it, and sends it one piece of work."""
+
+    def __init__(self, wakes: Wakes, client: AgentClient, name: str, work: Work) -> None:
+        self.name = name
+        self.leased: LeasedInstance | None = None
+        #: How long this dispatch waited for the instance to wake, in ms. None: it was ready.
+        self.wake_ms: int | None = None
+        self._wakes = wakes
+        self._client = client
+        self._work = work
+        self._began = self._sent = time.monotonic()
+        self._is_kept_connection = False
+
+    async def deliver(self) -> aiohttp.ClientResponse:
+        """Return the agent's answer when its head has come. If nothing could be sent, wake the agent again, once.
+
+        Raises UnknownInstance, LabelError, StartFailed, EngineUnreachable, AgentBrokeOff and AgentTooSlow.
+        """
+        is_last_try = False
+        while True:
+            try:
+                return await self._try()
+            except (NotDelivered, SendFailed) as error:
+                has_changed = isinstance(error, _InstanceChanged)
+                if not (has_changed or (self._may_try_again(error) and not is_last_try)):
+                    raise AgentBrokeOff(self.name, str(error)) from error
+                is_last_try = is_last_try or not has_changed
+            self.give_back()
+            await self._wakes.wake(self.name, self._work.order)
+            self.wake_ms = milliseconds(time.monotonic() - self._began)
+
+    def report(self, status: int, what: str, why: str = "") -> None:
+        """Report that this work has failed, with the status that its caller got.
+
+        The caller's own end is no failure of the agent.
+        """
+        seconds = time.monotonic() - self._sent
+        if self.leased:
+            self.leased.lease.broke_off = what == "broke off"
+        error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
+        more = self._work.order.caller() | ({"trace_id": self._work.trace_id} if self._work.trace_id else {})
+        self._wakes.work_failures.report(self.name, status=int(status), error=error, seconds=seconds, **more)
+
+    def give_back(self) -> None:
+        """Give the lease back, if there is one."""
+        if self.leased:
+            self._wakes.give_back(self.leased.lease)
+            self.leased = None
+
+    def _may_try_again(self, error: NotDelivered | SendFailed) -> bool:
+        is_safe = self._work.method in SAFE_METHODS and self._work.body.is_empty
+        return isinstance(error, NotDelivered) or (is_safe and self._is_kept_connection)
+
+    async def _try(self) -> aiohttp.ClientResponse:
+        """Return the answer when its head has come. Raises NotDelivered and SendFailed."""
+        seen, was_woken = await self._wakes.find_ready(self.name, self._work.order)
+        if was_woken:
+            self.wake_ms = milliseconds(time.monotonic() - self._began)
+        timeout, body = seen.settings().dispatch_timeout, self._work.body
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as deadline:
+                if timeout:
+                    body.on_complete = lambda: deadline.reschedule(loop.time() + timeout.total_seconds())
+                return await self._send(seen)
+        except TimeoutError as error:
+            raise AgentTooSlow(self.name, timeout.total_seconds() if timeout else 0) from error
+        finally:
+            body.on_complete = lambda: None
+
+    async def _send(self, seen: Inspection) -> aiohttp.ClientResponse:
+        work = self._work
+        url, parts = work.url_at(seen), await self._readable_body()
+
+        async def before_sending(is_kept_connection: bool) -> None:
+            await self._lease(seen)
+            self._is_kept_connection = is_kept_connection
+            if work.body.is_complete:
+                work.body.on_complete()
+
+        return await self._client.send(work.method, url, work.headers, parts, before_sending)
+
+    async def _lease(self, seen: Inspection) -> None:
+        """Take a lease. Raises NotDelivered if the instance is not the one that was connected to."""
+        self.leased = await self._wakes.take_lease(self.name, self._work.order)
+        self._sent = time.monotonic()
+        if self.leased is None or not _is_same(self.leased.seen, seen):
+            raise _InstanceChanged("it changed while it was connected to")
+
+    async def _readable_body(self) -> bytes | AsyncIterable[bytes] | None:
+        """Return the body as the client sends it: with a length if that is known or soon will be, else in chunks."""
+        body = self._work.body
+        if body.is_empty:
+            return None
+        if any(name == "content-length" for name, _ in self._work.headers):
+            return body.parts()
+        whole = await body.gather()
+        return body.parts() if whole is None else whole
+
+
+def _is_same(one: Inspection, other: Inspection) -> bool:
+    """Return whether two inspections show the same incarnation, reached and asked in the same way."""
+    return (one.incarnation, one.address, one.labels) == (other.incarnation, other.address, other.labels)

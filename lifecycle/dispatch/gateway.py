@@ -1,0 +1,192 @@
+"""The gateway: the ASGI application that passes requests on to instances, in front of Django's handler.
+
+POST /api/instances/NAME/dispatch goes to the label `dispatch-path`. Any method at /api/instances/NAME/proxy/PATH?QUERY
+goes to that path and query. Access is decided on the headers; nothing is held whole.
+"""
+
+import logging
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, unquote
+
+from django.db import DatabaseError
+from django.http import HttpRequest
+
+from access.identity.logins import is_trusted_proxy
+from access.identity.tokens import TokenUser
+from access.identity.users import signature_of
+from access.middleware import send_response
+from access.permissions import DISPATCH
+from access.problems import ProblemResponse, csrf_problem, refusal
+from lifecycle import assembly
+from lifecycle.api.answers import can_be_a_name, problem_of, unknown
+from lifecycle.dispatch.body import Body
+from lifecycle.dispatch.delivery import Work
+from lifecycle.dispatch.dispatcher import Answer
+from lifecycle.dispatch.headers import Hop, LeadsElsewhere
+from lifecycle.exceptions import AgentBrokeOff, LifecycleError
+from lifecycle.transitions.orders import Order, Trigger, read_for
+
+logger = logging.getLogger(__name__)
+
+ADDRESS = re.compile(rb"(/api/instances/([^/]+))/(?:(dispatch)|proxy(/.*))", re.DOTALL)
+#: What stays as it was written in the path and query for an agent: every printable character of ASCII but `#`.
+AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
+#: Methods that are about the hops between caller and agent. They are passed to no agent.
+NOT_PASSED = ("CONNECT", "TRACE")
+
+
+@dataclass(frozen=True)
+class Address:
+    """The instance that an address of the gateway names, and what is asked of it."""
+
+    name: str
+    #: The path of ours that is the root of the agent, as it was written.
+    prefix: str
+    #: The path at the agent. None: its dispatch-path.
+    path: str | None
+    query: str
+
+    @classmethod
+    def of_scope(cls, scope: Any) -> "Address | None":
+        """Return the address, or None if the path is written in another way, for example with `%2F`."""
+        base = scope["root_path"]
+        found = ADDRESS.fullmatch(scope["raw_path"].removeprefix(base.encode()))
+        if not found:
+            return None
+        root, name, _, path = found.groups()
+        prefix = f"{base}{root.decode('latin-1')}/proxy"
+        query = quote(scope["query_string"], safe=AS_WRITTEN)
+        return cls(unquote(name), prefix, None if path is None else quote(path, safe=AS_WRITTEN), query)
+
+    @property
+    def methods(self) -> str:
+        """The methods that are not refused, for the header `Allow`."""
+        return "POST" if self.path is None else "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+    def takes(self, method: str) -> bool:
+        """Return whether work may be sent here with this method."""
+        return method == "POST" if self.path is None else method not in NOT_PASSED
+
+    def target(self) -> str | None:
+        """Return the path and query at the agent. None: its dispatch-path."""
+        if self.path is None:
+            return None
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+class Gateway:
+    """ASGI application, to be wrapped by `access.middleware.AsgiAccess`."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer with the agent's answer, or with a problem.
+
+        Raises AgentBrokeOff if the answer has begun: then the server must close the connection.
+        """
+        body = Body(receive, is_empty=_has_no_body(scope), waits_for_continue=_waits_for_continue(scope))
+        async with body.watched():
+            passed = await _ask(scope, body)
+            if isinstance(passed, ProblemResponse):
+                await send_response(passed, send)
+                return
+            try:
+                await passed.send(send)
+            finally:
+                passed.answer.close()
+
+
+@dataclass(frozen=True)
+class PassedAnswer:
+    """An agent's answer, with the headers that its caller gets."""
+
+    answer: Answer
+    headers: list[tuple[bytes, bytes]]
+
+    @classmethod
+    def of(cls, answer: Answer, hop: Hop) -> "PassedAnswer":
+        """Return what passes of an answer. Raises AgentBrokeOff if it cannot pass."""
+        try:
+            headers = hop.to_caller(answer.raw_headers, answer.url)
+        except LeadsElsewhere:
+            error = answer.broke_off(AgentBrokeOff.status, "its Location leads to Dormouse itself")
+            answer.close()
+            raise error from None
+        if answer.status == HTTPStatus.NO_CONTENT:
+            headers = [(name, value) for name, value in headers if name != b"content-length"]
+        headers.append((b"dormouse-run", str(answer.run).encode()))
+        if answer.wake_ms is not None:
+            headers.append((b"server-timing", f"wake;dur={answer.wake_ms}".encode()))
+        return cls(answer, headers)
+
+    async def send(self, send: Any) -> None:
+        """Send the answer as it comes."""
+        await send({"type": "http.response.start", "status": self.answer.status, "headers": self.headers})
+        async for part in self.answer:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _ask(scope: Any, body: Body) -> PassedAnswer | ProblemResponse:
+    """Decide access on the headers, and return the agent's answer when its head has come, or a problem."""
+    request, has_perm = scope.pop("request"), scope.pop("has_perm")
+    address = Address.of_scope(scope)
+    try:
+        user, permitted = await has_perm(DISPATCH)
+        refused = _refuse(user, permitted, address, request)
+        if refused or address is None:
+            return refused or problem_of(unknown(request.path))
+        hop = _hop_of(address, request, scope)
+        headers, order = hop.to_agent(scope["headers"]), _order_of(request, user)
+        work = Work(headers, body, scope["method"], address.target(), address.query, order)
+        dispatcher = await assembly.dispatcher()
+        return PassedAnswer.of(await dispatcher.dispatch(address.name, work), hop)
+    except LifecycleError as error:
+        return problem_of(error)
+    except DatabaseError as error:
+        logger.error("%r: the work was not dispatched, because the database cannot be used: %s", request.path, error)
+        return ProblemResponse(503, "The database cannot be used at the moment.", code="database")
+
+
+def _refuse(user: Any, permitted: bool, address: Address | None, request: HttpRequest) -> ProblemResponse | None:
+    """Return the problem if the request may not be made: the access first, then what it asks."""
+    refused = refusal(user, permitted, DISPATCH, *([address.name] if address else []))
+    if refused or address is None:
+        return refused
+    if not isinstance(user, TokenUser):
+        refused = csrf_problem(request, safe_methods_too=address.path is not None)
+    if refused is None and not address.takes(request.method or ""):
+        refused = ProblemResponse(405, f"This address takes {address.methods}.", code="method_not_allowed")
+        refused["Allow"] = address.methods
+    if refused is None and not can_be_a_name(address.name):
+        refused = problem_of(unknown(address.name))
+    return refused
+
+
+def _order_of(request: HttpRequest, user: Any) -> Order:
+    """Return who dispatches, and what the header `Dormouse-For` says the work is for."""
+    work_for = read_for(request.headers.get("Dormouse-For", "").encode("latin-1", "replace"))
+    return Order(Trigger.DISPATCH, work_for=work_for, **signature_of(user))
+
+
+def _hop_of(address: Address, request: HttpRequest, scope: Any) -> Hop:
+    client = (scope.get("client") or [""])[0]
+    return Hop(
+        client=client,
+        is_trusted=is_trusted_proxy(client),
+        scheme=request.scheme or "http",
+        host=request.get_host(),
+        prefix=address.prefix,
+        passes_authorization="Dormouse-Token" in request.headers,
+    )
+
+
+def _has_no_body(scope: Any) -> bool:
+    """Return whether the headers say that there is no body."""
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" not in headers and headers.get(b"content-length", b"0").strip(b"0") == b""
+
+
+def _waits_for_continue(scope: Any) -> bool:
+    return bool(dict(scope["headers"]).get(b"expect", b"").lower() == b"100-continue")
