@@ -70,6 +70,17 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
             self.setTimeout(HEADERS_SECONDS)
         super().dataReceived(data)
 
+    def headerReceived(self, line: bytes) -> bool:  # noqa: N802
+        """Refuse the coding `identity`, which HTTP has no more (RFC 9112, 7) and Twisted skips.
+
+        A proxy may take it for the last coding, and see another end of the body than Twisted.
+        """
+        name, _, value = line.partition(b":")
+        if name.lower() == b"transfer-encoding" and value.strip().lower() == b"identity":
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(super().headerReceived(line))
+
     def allHeadersReceived(self) -> None:  # noqa: N802
         """Begin the deadline of the body. Work has none: that of a stranger is refused on its headers."""
         if WORK_PATH.fullmatch(self._path.partition(b"?")[0]):
