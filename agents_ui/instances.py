@@ -16,7 +16,7 @@ from events import event_types
 from events.models import EventLog
 from lifecycle import assembly
 from lifecycle.api import status
-from lifecycle.models import EngineStatus, Instance, Lease, State
+from lifecycle.models import EngineStatus, Instance, Lease, State, find_dependents
 
 #: How long an agent is named that the engine does not have any more.
 GONE_FOR = timedelta(days=7)
@@ -39,6 +39,8 @@ class Card:
 
     instance: Instance
     now: datetime
+    #: The names of the awake agents that need it.
+    needed_by: Sequence[str] = ()
 
     @property
     def group(self) -> str:
@@ -70,9 +72,14 @@ class Card:
         return self.instance.state == State.READY and not self.leases
 
     @property
+    def dependents(self) -> str:
+        """The names of the awake agents that need it, as a text."""
+        return ", ".join(self.needed_by)
+
+    @property
     def sleeps_at(self) -> datetime | None:
         """The time when it will be put to sleep if no work comes. None: no time is set for that."""
-        return status.sleeps_at(self.instance, bool(self.leases))
+        return status.sleeps_at(self.instance, bool(self.leases or self.needed_by))
 
     @property
     def is_due(self) -> bool:
@@ -210,10 +217,11 @@ def overview() -> Overview:
     """Return the instances that the engine has, and those it does not have any more that are not asleep."""
     now = assembly.clock.now()
     shown = Q(present=True) | ~Q(state=State.ASLEEP) | ~Q(label_error="") | Q(absent_since__gte=now - GONE_FOR)
-    cards, gone = [], []
-    for row in Instance.objects.filter(shown).prefetch_related("leases"):
+    rows = list(Instance.objects.filter(shown).prefetch_related("leases"))
+    cards, gone, dependents = [], [], find_dependents(rows)
+    for row in rows:
         if row.present or row.state != State.ASLEEP or row.label_error:
-            cards.append(Card(row, now))
+            cards.append(Card(row, now, dependents.get(row.name, ())))
         else:
             gone.append(row)
     return Overview(cards, gone)

@@ -60,6 +60,7 @@ CAUSES = {
     "oom": "it ran out of memory",
     "not_ready": "it was not ready in time",
     "interrupted": "the start was interrupted",
+    "dependency": "an agent that it needs failed to start",
 }
 
 #: The types whose events are all failures.

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     OOM = "oom"
     NOT_READY = "not_ready"
     INTERRUPTED = "interrupted"
+    DEPENDENCY = "dependency"
 
 
 class Outcome(StrEnum):

@@ -5,7 +5,8 @@ one conditional UPDATE: the process whose UPDATE succeeded owns the transition.
 """
 
 import uuid
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,15 +50,24 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     # Claims: the row belongs to `owner` until that worker settles it, or another one takes it over.
 
     def claim_start(
-        self, row: "Instance", *, owner: uuid.UUID, now: datetime, incarnation: str, mode: Mode, ordered: dict[str, Any]
+        self,
+        row: "Instance",
+        *,
+        owner: uuid.UUID,
+        now: datetime,
+        incarnation: str,
+        mode: Mode,
+        needs: list[str],
+        ordered: dict[str, Any],
     ) -> bool:
         """Begin the next run. `incarnation` is what the engine showed before it: a start of ours changes it.
 
-        With Mode.PAUSE the instance is paused, and this run resumes it: that changes no incarnation.
+        With Mode.PAUSE the instance is paused, and this run resumes it: that changes no incarnation. What it `needs`
+        stays awake from now on.
         """
         values = {"state": State.STARTING, "run": row.run + 1, "incarnation": incarnation, "probed": False}
-        values |= {"adopted": False, "mode": mode, "ordered": ordered}
-        return self._compare_and_swap(row, owner=owner, since=now, **values)
+        values |= {"adopted": False, "mode": mode, "needs": needs, "ordered": ordered}
+        return self._compare_and_swap(row, owner=owner, since=now, **values) and self._hold_needed(row)
 
     def claim_stop(
         self, row: "Instance", *, owner: uuid.UUID, now: datetime, idle_seconds: int, ordered: dict[str, Any]
@@ -82,13 +92,11 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def settle_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
         """End a start that failed: the instance is asleep, and `failure` is kept."""
-        values = {"failure": failure, "mode": Mode.STOP}
-        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, **values)
+        return self._fall_asleep(row, now=now, owner=None, failure=failure, mode=Mode.STOP)
 
     def settle_stopped(self, row: "Instance", *, now: datetime) -> bool:
         """End a stop: the instance is asleep."""
-        values = {"idle_seconds": None, "stop_failure": None}
-        return self._compare_and_swap(row, state=State.ASLEEP, owner=None, since=now, **values)
+        return self._fall_asleep(row, now=now, owner=None, idle_seconds=None, stop_failure=None)
 
     def settle_stop_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
         """End a stop that the engine refused: the instance is ready and takes work. `failure` is kept."""
@@ -97,11 +105,11 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     # What people and other programs did.
 
-    def adopt(self, row: "Instance", *, now: datetime, incarnation: str) -> bool:
+    def adopt(self, row: "Instance", *, now: datetime, incarnation: str, needs: list[str]) -> bool:
         """Note that the instance runs although Dormouse did not start it. Its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": False, "last_used": now}
         values |= {"stop_failure": None, "address": None, "adopted": True, "broke_off": 0, "mode": Mode.STOP}
-        return self._compare_and_swap(row, since=now, **values)
+        return self._compare_and_swap(row, since=now, needs=needs, **values) and self._hold_needed(row)
 
     def mark_probed(self, row: "Instance", *, address: Address | None) -> bool:
         """Note that the readiness probe of an adopted instance succeeded at `address`."""
@@ -109,8 +117,34 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def mark_asleep(self, row: "Instance", *, now: datetime) -> bool:
         """Note that a ready instance does not run any more although Dormouse did not stop it."""
-        values = {"probed": False, "stop_failure": None, "mode": Mode.STOP}
-        return self._compare_and_swap(row, state=State.ASLEEP, since=now, **values)
+        return self._fall_asleep(row, now=now, probed=False, stop_failure=None, mode=Mode.STOP)
+
+    # What instances need of each other.
+
+    def dependents(self) -> dict[str, list[str]]:
+        """Return the names of the needed instances, each with the names of the awake ones that need it."""
+        return find_dependents(self.exclude(state=State.ASLEEP).order_by("name"))
+
+    def are_ready(self, names: Collection[str]) -> bool:
+        """Return whether all of the named instances are ready, according to their rows."""
+        return self.filter(pk__in=names, state=State.READY).count() == len(names)
+
+    def _hold_needed(self, row: "Instance") -> bool:
+        """Change the versions of ready instances that `row` needs, so that a stop that has read one claims nothing.
+
+        A stop that reads one later sees that `row` is awake. Return True.
+        """
+        if row.needs:
+            self.filter(pk__in=row.needs, state=State.READY).update(version=F("version") + 1)
+        return True
+
+    def _fall_asleep(self, row: "Instance", *, now: datetime, **values: Any) -> bool:
+        """Make the instance asleep. The idle time of what it needs begins."""
+        if not self._compare_and_swap(row, state=State.ASLEEP, since=now, **values):
+            return False
+        if row.needs:
+            self.end_work(row.needs, now=now)
+        return True
 
     # Work and the idle clock.
 
@@ -156,9 +190,9 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         mode = Mode.PAUSE if is_paused else Mode.STOP
         self.filter(pk=name, state=State.ASLEEP).exclude(mode=mode).update(mode=mode)
 
-    def note_labels(self, name: str, *, error: str, warning: str, idle_timeout: timedelta | None) -> None:
-        """Note what the instance's labels say."""
-        self._note(name, label_error=error, label_warning=warning, idle_timeout=idle_timeout)
+    def note_labels(self, name: str, *, error: str, warning: str, **values: Any) -> None:
+        """Note what the instance's labels say: `values` are its `idle_timeout` and `needs`."""
+        self._note(name, label_error=error, label_warning=warning, **values)
 
     def _compare_and_swap(self, row: "Instance", **values: Any) -> bool:
         unchanged = self.filter(pk=row.pk, state=row.state, version=row.version)
@@ -188,6 +222,8 @@ class Instance(models.Model):
     owner = models.UUIDField(null=True, blank=True)
     #: Who ordered its latest claim, why and what for: an `Order` of `lifecycle.transitions.orders`.
     ordered = models.JSONField(null=True, blank=True)
+    #: The names of the instances that it needs, as its labels said at its latest claim or at the last look.
+    needs = models.JSONField(default=list, blank=True, db_default=[])
     #: Whether its latest claim stopped or started it, or paused or resumed it. While it sleeps: whether it is paused.
     mode = models.CharField(max_length=8, choices=Mode.choices, default=Mode.STOP, db_default=Mode.STOP)
     #: What the engine ran last, according to the latest inspection; while starting, what it ran before the claim.
@@ -244,6 +280,16 @@ class Instance(models.Model):
     def next_stop_try(self) -> datetime | None:
         """The time of the next try to stop an instance. None: the latest stop did not fail."""
         return datetime.fromisoformat(self.stop_failure["next_try"]) if self.stop_failure else None
+
+
+def find_dependents(rows: Iterable[Instance]) -> dict[str, list[str]]:
+    """Return the names of the instances that awake ones among `rows` need, each with the names of those."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.state != State.ASLEEP:
+            for needed in row.needs:
+                found[needed].append(row.name)
+    return found
 
 
 class Worker(models.Model):

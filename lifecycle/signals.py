@@ -17,7 +17,8 @@ from django.dispatch import Signal
 Sink = Callable[..., None]
 
 #: A start that Dormouse made succeeded: the instance was started, and its readiness probe succeeded.
-#: Arguments: instance: str, latency_ms: int, run: int, at: datetime. If known: start_ms: int, ready_ms: int, recovered.
+#: Arguments: instance: str, latency_ms: int, run: int, at: datetime. If known: needs_ms: int, start_ms: int, ready_ms:
+#: int, mode: "pause", recovered.
 lazy_started = Signal()
 
 #: Dormouse stopped an idle instance.

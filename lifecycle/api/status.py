@@ -8,9 +8,12 @@ from typing import Any
 from lifecycle.models import Instance, Lease, State
 
 
-def sleeps_at(row: Instance, is_leased: bool) -> datetime | None:
-    """Return when the instance will be put to sleep unless work comes. None: no time is set for that."""
-    if row.state != State.READY or is_leased or row.last_used is None or not row.idle_timeout:
+def sleeps_at(row: Instance, is_used: bool) -> datetime | None:
+    """Return when the instance will be put to sleep unless work comes. None: no time is set for that.
+
+    `is_used`: it has work, or an awake instance needs it.
+    """
+    if row.state != State.READY or is_used or row.last_used is None or not row.idle_timeout:
         return None
     is_due = row.last_used + row.idle_timeout
     return max(is_due, row.next_stop_try) if row.next_stop_try else is_due
@@ -21,10 +24,11 @@ def describe(rows: Iterable[Instance], now: datetime) -> list[dict[str, Any]]:
     leases = defaultdict(list)
     for lease in Lease.objects.order_by("since"):
         leases[lease.instance_id].append(lease)
-    return [_describe(row, leases[row.name], now) for row in rows]
+    dependents = Instance.objects.dependents()
+    return [_describe(row, leases[row.name], dependents.get(row.name, []), now) for row in rows]
 
 
-def _describe(row: Instance, leases: list[Lease], now: datetime) -> dict[str, Any]:
+def _describe(row: Instance, leases: list[Lease], needed_by: list[str], now: datetime) -> dict[str, Any]:
     return {
         "name": row.name,
         "state": row.state,
@@ -33,7 +37,9 @@ def _describe(row: Instance, leases: list[Lease], now: datetime) -> dict[str, An
         "paused": row.is_paused,
         "present": row.present,
         "leases": [_describe_lease(lease, now) for lease in leases],
-        "sleeps_at": sleeps_at(row, bool(leases)),
+        "needs": row.needs,
+        "needed_by": needed_by,
+        "sleeps_at": sleeps_at(row, bool(leases or needed_by)),
         "last_failure": row.failure,
         "stop_failure": row.stop_failure,
         "last_exit": row.exit,

@@ -97,6 +97,11 @@ class Inspection:
         return self.phase is Phase.PAUSED and isinstance(self.labels, Labels) and self.labels.sleep == "pause"
 
     @property
+    def needs(self) -> list[str]:
+        """The names of the instances that it needs. Empty: none, or its labels cannot be read."""
+        return list(self.labels.needs) if isinstance(self.labels, Labels) else []
+
+    @property
     def ended(self) -> bool:
         """True if it does not run, and will not unless it is started."""
         return self.phase in (Phase.CREATED, Phase.EXITED, Phase.REMOVING, Phase.DEAD)

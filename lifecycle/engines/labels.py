@@ -88,6 +88,11 @@ def one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names of instances that stand between commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 @dataclass(frozen=True)
 class Label:
     """One label: its key without the prefix, its parser, its default as it is written, and its meaning."""
@@ -140,6 +145,12 @@ LABELS = (
         "dispatch-timeout", parse_optional_duration, "0", "how long the agent may take to begin its answer", "`0`, none"
     ),
     Label(
+        "needs",
+        parse_names,
+        "",
+        "names, with commas: agents that must be ready before this one starts, and stay awake with it",
+    ),
+    Label(
         "network",
         str,
         "",
@@ -171,6 +182,7 @@ class Labels:
     log_tail: int
     network: str | None = None
     sleep: str = "stop"
+    needs: tuple[str, ...] = ()
 
 
 def read(
@@ -192,6 +204,7 @@ def read(
         LabelError: a label cannot be read. The error names the instance, the label and the value.
     """
     values = {label.key.replace("-", "_"): _parse_value(instance, label, labels) for label in LABELS}
+    values["needs"] = values["needs"] or ()
     values["port"] = values["port"] or _only_port(instance, exposed)
     values["ready"] = values["ready"] or (
         "http" if values["port"] else "running" if health_interval is None else "health"

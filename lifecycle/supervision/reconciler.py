@@ -18,6 +18,7 @@ from lifecycle.engines.base import Inspection, ListedInstance, Phase
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineRefused, EngineUnreachable, LabelError, Missing
 from lifecycle.models import EngineStatus, Instance, Lease, State
 from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.transitions.needs import circle_error, find_circle
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Reconciler:
         self._renamed: dict[str, str] = {}
         self._must_inspect_ready = True
         self._next_near_misses = 0.0
+        #: By instance that needs itself in the end: the names on the way, beginning with its own.
+        self._circles: dict[str, list[str]] = {}
         #: By instance: the unforeseen error of the latest look at it, as a sentence.
         self._troubles: dict[str, str] = {}
         #: By instance whose inspection hung: until when it is left alone, in monotonic seconds.
@@ -99,6 +102,7 @@ class Reconciler:
 
     def _compare(self, rows: dict[str, Instance], listed: dict[str, ListedInstance], marked: set[str]) -> None:
         hung: list[str] = []
+        self._find_circles(rows)
         for name, one in listed.items():
             if self._is_left_alone(name):
                 if name in marked:
@@ -112,6 +116,15 @@ class Reconciler:
         claimed = {row.name for row in rows.values() if row.state in (State.STARTING, State.STOPPING)}
         unread = [one for one in listed.values() if self._labels_read.get(one.name) != (one.id, one.labels)]
         self._read_labels([one for one in unread if one.name not in claimed], hung)
+
+    def _find_circles(self, rows: Mapping[str, Instance]) -> None:
+        """Find the instances that need each other in a circle. If one came or went, its labels are read again."""
+        needs = {name: row.needs for name, row in rows.items() if row.needs}
+        before = self._circles
+        found = {name: find_circle(name, lambda one: needs.get(one, [])) for name in needs}
+        self._circles = {name: circle for name, circle in found.items() if circle}
+        for name in before.keys() ^ self._circles.keys():
+            self._labels_read.pop(name, None)
 
     def _is_left_alone(self, name: str) -> bool:
         return self._clock.monotonic() < self._left_alone_until.get(name, 0)
@@ -188,8 +201,14 @@ class Reconciler:
             with self._skip_if_it_hangs(one.name, hung):
                 seen = self._inspect(one.name)
                 if seen:
-                    _note_labels(seen)
+                    self._note_labels(seen)
                     self._labels_read[one.name] = (one.id, one.labels)
+
+    def _note_labels(self, seen: Inspection) -> None:
+        circle, read = self._circles.get(seen.name), seen.labels
+        error = read if isinstance(read, LabelError) else circle and circle_error(circle, self._engine.key_prefix)
+        values = {"idle_timeout": None if isinstance(read, LabelError) else read.idle_timeout, "needs": seen.needs}
+        Instance.objects.note_labels(seen.name, error=str(error or ""), warning="; ".join(seen.warnings), **values)
 
     def _register(self, one: ListedInstance) -> Instance:
         timeout = labels.idle_timeout(one.labels)
@@ -238,11 +257,3 @@ def _is_ready(row: Instance) -> bool:
 
 def _is_old(moment: datetime, now: datetime) -> bool:
     return abs(now - moment) >= STATUS_INTERVAL
-
-
-def _note_labels(seen: Inspection) -> None:
-    warning = "; ".join(seen.warnings)
-    if isinstance(seen.labels, LabelError):
-        Instance.objects.note_labels(seen.name, error=str(seen.labels), warning=warning, idle_timeout=None)
-    else:
-        Instance.objects.note_labels(seen.name, error="", warning=warning, idle_timeout=seen.labels.idle_timeout)

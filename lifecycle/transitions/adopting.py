@@ -24,7 +24,7 @@ class Adopting:
         """Note that others started the instance; its idle clock begins now. Return False if the row has changed."""
         if row.state == State.READY and row.incarnation == seen.incarnation:
             return True
-        return Instance.objects.adopt(row, now=self.clock.now(), incarnation=seen.incarnation)
+        return Instance.objects.adopt(row, now=self.clock.now(), incarnation=seen.incarnation, needs=seen.needs)
 
     def adopt_and_probe(self, row: Instance, seen: Inspection) -> bool:
         """Adopt the instance, and wait until it is ready. Return False if it has changed meanwhile.

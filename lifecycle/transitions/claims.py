@@ -89,19 +89,21 @@ class Claims:
         """Return whether `row` is a claim of this worker that none of its threads works on."""
         return row.owner == self._worker.id and not self._work[row.name]
 
-    def claim_start(
-        self, row: Instance, incarnation: str, order: Order, end: RunEnd | None = None, mode: Mode = Mode.STOP
-    ) -> bool:
-        """Begin a run. `incarnation` is what the engine showed before it. Return False if the row has changed.
+    def claim_start(self, row: Instance, seen: Inspection | None, order: Order, end: RunEnd | None) -> bool:
+        """Begin a run, with a resume if the instance is paused. Return False if the row has changed.
 
-        With Mode.PAUSE the run begins with a resume. `end` is noted in the same transaction: the run before it has
-        ended by itself, which no event has told.
+        `seen` is what the engine showed before it. None: there is nothing to start. `end` is noted in the same
+        transaction: the run before it has ended by itself, which no event has told.
         """
         if not self._may_claim():
             return False
         now = self._clock.now()
         with transaction.atomic():
-            values: dict[str, Any] = {"incarnation": incarnation, "mode": mode, "ordered": order.data()}
+            values: dict[str, Any] = {"incarnation": row.incarnation, "needs": row.needs, "mode": Mode.STOP}
+            if seen:
+                mode = Mode.PAUSE if seen.is_resumable else Mode.STOP
+                values = {"incarnation": seen.incarnation, "needs": seen.needs, "mode": mode}
+            values["ordered"] = order.data()
             if not Instance.objects.claim_start(row, owner=self._worker.id, now=now, **values):
                 return False
             if end:

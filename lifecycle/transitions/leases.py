@@ -46,6 +46,8 @@ class Leases:
         row = Instance.objects.filter(pk=name).first()
         if row is None or row.state != State.READY or not row.probed:
             return None
+        if row.needs and not Instance.objects.are_ready(row.needs):
+            return None
         try:
             seen = self.engine.inspect(name)
         except Missing:

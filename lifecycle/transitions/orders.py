@@ -15,6 +15,8 @@ class Trigger(StrEnum):
 
     DISPATCH = auto()
     WAKE = auto()
+    #: Another instance needs it.
+    NEEDED = auto()
     IDLE = auto()
 
 

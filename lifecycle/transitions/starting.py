@@ -1,5 +1,6 @@
 """Starting an instance that is asleep: claim, start, probe, settle."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lifecycle.clock import Clock, milliseconds
@@ -27,27 +28,32 @@ class Starting:
     ending: Ending
     clock: Clock
 
-    def start(self, row: Instance, before: Inspection, order: Order) -> bool:
+    def start(self, row: Instance, before: Inspection, order: Order, wake_needed: Callable[[], None]) -> bool:
         """Start the instance, and return when it is ready. Return False if another worker was faster.
+
+        After the claim, `wake_needed` wakes what it needs, or raises StartFailed.
 
         Raises StartFailed if it does not get ready, and EngineUnreachable if the outcome is not known yet.
         """
         began = self.clock.monotonic()
         end = self.ending.find(row, before)
         with self.claims.working_on(row.name):
-            mode = Mode.PAUSE if before.is_resumable else Mode.STOP
-            if not self.claims.claim_start(row, before.incarnation, order, end, mode):
+            if not self.claims.claim_start(row, before, order, end):
                 return False
             try:
+                wake_needed()
+                needed = self.clock.monotonic()
                 self._start_engine(row)
             except (EngineRefused, EngineBusy) as refusal:
                 self._settle_failed(row, rejected_failure(row.name, refusal), refusal)
             except Missing as error:
                 self._settle_failed(row, missing_failure(error), error)
+            except StartFailed as failure:
+                self._settle_failed(row, failure, failure.__cause__)
             except EngineUnreachable as error:
                 self.recovering.settle_unknown_start(row, error, began)
             else:
-                self._probe_and_settle(row, before, began)
+                self._probe_and_settle(row, before, began, needed)
             return True
         return False  # the claim was lost
 
@@ -58,7 +64,7 @@ class Starting:
         """
         end = self.ending.find(row, None)
         with self.claims.working_on(row.name):
-            if self.claims.claim_start(row, row.incarnation, order, end):
+            if self.claims.claim_start(row, None, order, end):
                 self._settle_failed(row, failure)
 
     def _start_engine(self, row: Instance) -> None:
@@ -100,7 +106,8 @@ class Starting:
         self.claims.set_mode(row, Mode.STOP)
         return False
 
-    def _probe_and_settle(self, row: Instance, before: Inspection, began: float) -> None:
+    def _probe_and_settle(self, row: Instance, before: Inspection, began: float, needed: float) -> None:
+        """Settle the start as soon as the instance is ready. At the monotonic time `needed` it had what it needs."""
         running = self.clock.monotonic()
         try:
             seen = self.readiness.wait_until_ready_or_stop(row, before.output_mark)
@@ -111,7 +118,8 @@ class Starting:
             self.recovering.settle_unknown_start(row, asked, began)
         else:
             ready = self.clock.monotonic()
-            parts_ms = {"start_ms": milliseconds(running - began), "ready_ms": milliseconds(ready - running)}
+            parts_ms = {"needs_ms": milliseconds(needed - began)} if row.needs else {}
+            parts_ms |= {"start_ms": milliseconds(running - needed), "ready_ms": milliseconds(ready - running)}
             self.claims.settle_started(row, Started(seen, milliseconds(ready - began), parts_ms))
 
     def _settle_failed(self, row: Instance, failure: StartFailed, cause: BaseException | None = None) -> None:

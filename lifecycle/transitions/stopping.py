@@ -22,11 +22,12 @@ class Stopping:
     clock: Clock
 
     def find_idle(self) -> list[Instance]:
-        """Return the instances that have been without work for their idle timeout."""
+        """Return the instances that have been without work for their idle timeout, and that no awake one needs."""
         rows = list(Instance.objects.filter(state=State.READY, idle_timeout__isnull=False))
         # Read after the rows: a lease that comes later changes the row's version, and then the stop claims nothing.
         leased = set(Lease.objects.values_list("instance_id", flat=True))
-        return [row for row in rows if row.name not in leased and self._is_idle(row)]
+        needed = Instance.objects.dependents()  # also read after the rows, because a dependent changes the version, too
+        return [row for row in rows if row.name not in leased and row.name not in needed and self._is_idle(row)]
 
     def stop_idle(self, row: Instance) -> None:
         """Stop an instance that `find_idle` returned, unless its row has changed meanwhile.

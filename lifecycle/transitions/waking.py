@@ -18,7 +18,8 @@ from lifecycle.models import Instance, State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.leases import reached_as_probed
-from lifecycle.transitions.orders import DISPATCH, Order
+from lifecycle.transitions.needs import circle_error, find_circle, wake_needed
+from lifecycle.transitions.orders import DISPATCH, Order, Trigger
 from lifecycle.transitions.readiness import missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 from lifecycle.transitions.starting import Starting
@@ -59,7 +60,7 @@ class Waking:
             seen = self._inspect(row, order)
             if seen and seen.phase in IN_BETWEEN:
                 self._check_patience(seen, began)
-            elif seen and (self._is_usable(row, seen) if seen.running else self.starting.start(row, seen, order)):
+            elif seen and self._make_ready(row, seen, order):
                 return None
             # The engine works on it, another worker changed the row, or this worker's heartbeat is overdue.
             self.claims.wait_for_heartbeat()
@@ -97,7 +98,7 @@ class Waking:
         except Missing as error:
             self.starting.fail(row, missing_failure(error), order)
             return None
-        if seen.settings().port is None:
+        if seen.settings().port is None and order.trigger is Trigger.DISPATCH:
             raise LabelError(row.name, f"{self.engine.key_prefix}port", "", "is not set: nothing can be sent to it")
         return seen
 
@@ -114,6 +115,29 @@ class Waking:
             raise StartFailed(seen.name, Cause.EXITED, error, seen.exit_code)
         error = f"the engine is removing it, and has not finished within {timeout_seconds:g} s"
         raise StartFailed(seen.name, Cause.START_REJECTED, error)
+
+    def _make_ready(self, row: Instance, seen: Inspection, order: Order) -> bool:
+        """Start the instance, or use it if it runs, with all that it needs. Return False if the row has changed."""
+        if seen.needs:
+            circle = find_circle(row.name, self._needs_of)
+            if circle:
+                raise circle_error(circle, self.engine.key_prefix)
+
+        def wake_all_needed() -> None:
+            if seen.needs:
+                wake_needed(row.name, seen.needs, order, self.wake)
+
+        if not seen.running:
+            return self.starting.start(row, seen, order, wake_all_needed)
+        wake_all_needed()
+        return self._is_usable(row, seen)
+
+    def _needs_of(self, name: str) -> list[str]:
+        """Return what an instance needs, as its labels say now. One that the engine does not have needs nothing."""
+        try:
+            return self.engine.inspect(name).needs
+        except Missing:
+            return []
 
     def _is_usable(self, row: Instance, seen: Inspection) -> bool:
         """Return whether a running instance is ready. One that others started is adopted, and probed first."""

@@ -327,6 +327,8 @@ def test_one_instance_is_shown_with_what_is_known_of_it(db, clock):
         "paused": False,
         "present": True,
         "leases": [],
+        "needs": [],
+        "needed_by": [],
         "sleeps_at": "2026-11-23T18:56:30Z",
         "last_failure": failure,
         "stop_failure": None,
