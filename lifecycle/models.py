@@ -18,6 +18,8 @@ from lifecycle.engines.base import Address
 #: For how long after a piece of work broke off it counts as work in flight at the end of its instance. The connection
 #: ends before the engine has noticed the end.
 BROKE_OFF_WITHIN = timedelta(seconds=5)
+#: A run that ends by itself so soon after it was ready, and before any work, counts as a short life.
+SHORT_LIFE = timedelta(seconds=10)
 
 
 class State(models.TextChoices):
@@ -30,7 +32,7 @@ class State(models.TextChoices):
 
 
 class Mode(models.TextChoices):
-    """How an instance is put to sleep, and woken from that."""
+    """Say how an instance is put to sleep, and woken from that."""
 
     STOP = "stop", "stop"
     PAUSE = "pause", "pause"
@@ -67,6 +69,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """
         values = {"state": State.STARTING, "run": row.run + 1, "incarnation": incarnation, "probed": False}
         values |= {"adopted": False, "mode": mode, "needs": needs, "ordered": ordered}
+        values |= {"short_lives": row.count_short_lives(now)}
         return self._compare_and_swap(row, owner=owner, since=now, **values) and self._hold_needed(row)
 
     def claim_stop(
@@ -87,16 +90,16 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def settle_started(self, row: "Instance", *, now: datetime, incarnation: str, address: Address | None) -> bool:
         """End a start: the instance is ready, probed at `address`, and its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": True, "last_used": now}
-        values |= {"stop_failure": None, "address": address, "exit": None, "broke_off": 0}
+        values |= {"stop_failure": None, "address": address, "exit": None, "broke_off": 0, "has_worked": False}
         return self._compare_and_swap(row, owner=None, since=now, **values)
 
     def settle_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
         """End a start that failed: the instance is asleep, and `failure` is kept."""
-        return self._fall_asleep(row, now=now, owner=None, failure=failure, mode=Mode.STOP)
+        return self._fall_asleep(row, now=now, owner=None, failure=failure, mode=Mode.STOP, short_lives=0)
 
     def settle_stopped(self, row: "Instance", *, now: datetime) -> bool:
         """End a stop: the instance is asleep."""
-        return self._fall_asleep(row, now=now, owner=None, idle_seconds=None, stop_failure=None)
+        return self._fall_asleep(row, now=now, owner=None, idle_seconds=None, stop_failure=None, short_lives=0)
 
     def settle_stop_failed(self, row: "Instance", *, now: datetime, failure: dict[str, Any]) -> bool:
         """End a stop that the engine refused: the instance is ready and takes work. `failure` is kept."""
@@ -117,7 +120,8 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     def mark_asleep(self, row: "Instance", *, now: datetime) -> bool:
         """Note that a ready instance does not run any more although Dormouse did not stop it."""
-        return self._fall_asleep(row, now=now, probed=False, stop_failure=None, mode=Mode.STOP)
+        values = {"probed": False, "stop_failure": None, "mode": Mode.STOP}
+        return self._fall_asleep(row, now=now, short_lives=row.count_short_lives(now), **values)
 
     # What instances need of each other.
 
@@ -155,7 +159,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         if the instance is not ready any more, or runs another incarnation than `row`.
         """
         ready = self.filter(pk=row.pk, state=State.READY, incarnation=row.incarnation, probed=True)
-        return bool(ready.update(version=F("version") + 1))
+        return bool(ready.update(version=F("version") + 1, has_worked=True, short_lives=0))
 
     def end_work(self, names: Collection[str], *, now: datetime) -> None:
         """Restart the idle clock of those named instances that are ready. In other states there is no idle clock."""
@@ -242,6 +246,10 @@ class Instance(models.Model):
     stop_failure = models.JSONField(null=True, blank=True)
     #: How its latest run ended if that was a failure and it has not been ready since: the event's data and "at".
     exit = models.JSONField(null=True, blank=True)
+    #: How many of its runs in a row ended by themselves soon after they were ready, and before any work.
+    short_lives = models.PositiveIntegerField(default=0, db_default=0)
+    #: Whether its latest run has had work.
+    has_worked = models.BooleanField(default=False, db_default=False)
     #: Whether others started its present incarnation.
     adopted = models.BooleanField(default=False, db_default=False)
     #: How many pieces of work broke off, the latest at `broke_off_at`, each soon after the one before.
@@ -275,6 +283,13 @@ class Instance(models.Model):
     def is_paused(self) -> bool:
         """True if it sleeps and its processes are in memory."""
         return self.state == State.ASLEEP and self.mode == Mode.PAUSE
+
+    def count_short_lives(self, now: datetime) -> int:
+        """Return its short lives in a row. A ready instance counts as one that has just ended."""
+        if self.state != State.READY:
+            return self.short_lives
+        is_short = not self.has_worked and abs(now - self.since) < SHORT_LIFE
+        return self.short_lives + 1 if is_short else 0
 
     @property
     def next_stop_try(self) -> datetime | None:

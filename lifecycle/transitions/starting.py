@@ -1,12 +1,12 @@
 """Starting an instance that is asleep: claim, start, probe, settle."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection, Outcome, Phase
 from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, Missing, StartFailed
-from lifecycle.models import Instance, Mode
+from lifecycle.models import SHORT_LIFE, Instance, Mode
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.orders import Order
@@ -66,6 +66,14 @@ class Starting:
         with self.claims.working_on(row.name):
             if self.claims.claim_start(row, None, order, end):
                 self._settle_failed(row, failure)
+
+    def fail_after_short_lives(self, row: Instance, seen: Inspection, order: Order) -> None:
+        """Make a run that fails, because its latest ones ended before any work. Raises StartFailed, as `fail`."""
+        times, seconds = row.count_short_lives(self.clock.now()), SHORT_LIFE.total_seconds()
+        error = (
+            f"ended {times} times in a row within {seconds:g} s of being ready, before any work came; see its output"
+        )
+        self.fail(row, replace(self.readiness.exit_failure(seen), error=error), order)
 
     def _start_engine(self, row: Instance) -> None:
         """Resume or start the instance.

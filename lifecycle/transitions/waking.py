@@ -26,6 +26,8 @@ from lifecycle.transitions.starting import Starting
 
 #: How often a row that another worker has claimed is read.
 POLL_SECONDS = 0.05
+#: After so many short lives in a row, a dispatch fails. Else one dispatch would start it again and again for ever.
+MAX_SHORT_LIVES = 3
 #: The phases that the engine itself brings to an end.
 IN_BETWEEN = (Phase.RESTARTING, Phase.REMOVING)
 
@@ -127,6 +129,9 @@ class Waking:
             if seen.needs:
                 wake_needed(row.name, seen.needs, order, self.wake)
 
+        if seen.phase is Phase.EXITED and row.count_short_lives(self.clock.now()) >= MAX_SHORT_LIVES:
+            self.starting.fail_after_short_lives(row, seen, order)
+            return False
         if not seen.running:
             return self.starting.start(row, seen, order, wake_all_needed)
         wake_all_needed()
