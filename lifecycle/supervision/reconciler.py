@@ -44,6 +44,8 @@ class Reconciler:
         self._marked: SimpleQueue[str] = SimpleQueue()
         #: In this pass: the names of ready instances whose containers were renamed, with their new names.
         self._renamed: dict[str, str] = {}
+        #: The leases of containers that were renamed, until they end, with the containers' ids.
+        self._moving: dict[int, str] = {}
         self._must_inspect_ready = True
         self._next_near_misses = 0.0
         #: By instance that needs itself in the end: the names on the way, beginning with its own.
@@ -74,9 +76,9 @@ class Reconciler:
                 marked |= {row.name for row in rows.values() if row.state == State.READY}
             listed = {one.name: one for one in self._list()}
             self._renamed = _find_renamed(rows, listed)
-            leases = dict(Lease.objects.filter(instance__in=self._renamed).values_list("pk", "instance"))
+            self._find_moving_leases(rows)
             self._compare(rows, listed, marked)
-            self._move_leases(leases)
+            self._move_leases(listed)
             self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
             self._note_status("; ".join(self._troubles.values()), answered=True)
             self._look_for_near_misses()
@@ -172,10 +174,23 @@ class Reconciler:
             if self._leave_ready(row, seen, lambda: Instance.objects.mark_asleep(row, now=now)):
                 logger.info("%s does not run any more", row.name)
 
-    def _move_leases(self, leases: Mapping[int, str]) -> None:
-        """Move the leases of renamed containers to their new names, because the work in flight is in the containers."""
-        for pk, name in leases.items():
-            Lease.objects.filter(pk=pk).update(instance=self._renamed[name])
+    def _find_moving_leases(self, rows: Mapping[str, Instance]) -> None:
+        leases = Lease.objects.filter(instance__in=self._renamed).values_list("pk", "instance")
+        self._moving |= {pk: rows[name].incarnation.partition("@")[0] for pk, name in leases}
+
+    def _move_leases(self, listed: Mapping[str, ListedInstance]) -> None:
+        """Move the leases of renamed containers to their names, because the work in flight is in the containers.
+
+        A container may be renamed again before the row of its new name knows it (a swap has three renames), so they are
+        followed until they end.
+        """
+        names = {one.id: one.name for one in listed.values() if one.running}
+        held = dict(Lease.objects.filter(pk__in=self._moving).values_list("pk", "instance")) if self._moving else {}
+        self._moving = {pk: id for pk, id in self._moving.items() if pk in held}
+        for pk, id in self._moving.items():
+            new = names.get(id)
+            if new and new != held[pk] and Instance.objects.filter(pk=new).exists():
+                Lease.objects.filter(pk=pk).update(instance=new)
 
     def _leave_ready(self, row: Instance, seen: Inspection | None, change: Callable[[], bool]) -> bool:
         """Change the row, and tell the end of its incarnation with that. If nothing was changed, look again soon."""
