@@ -24,6 +24,11 @@ def is_live(page: Page) -> None:
     state(page, "Live")
 
 
+def loads_the_rest(page: Page) -> None:
+    """Wait for the scripts that the page loads only after its stream."""
+    expect(page.locator("html")).to_have_attribute("data-clipboard", "")
+
+
 def shows(page: Page, ids: list[int]) -> None:
     """The rows of these events and no others, the newest on top."""
     rows = page.locator(".row")

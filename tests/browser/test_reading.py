@@ -1,5 +1,6 @@
 """Zones, copying, print, magnification and the keyboard."""
 
+import re
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from events.log import record
-from tests.browser.seeing import SignIn, is_live, shows
+from tests.browser.seeing import SignIn, is_live, loads_the_rest, shows, state
 from tests.servers import Server, wait_for
 
 NIGHT = datetime(2026, 11, 22, 20, 0, 11, tzinfo=UTC)
@@ -100,6 +101,74 @@ def test_on_paper_there_are_the_rows_and_no_buttons_in_black(server: Server, sig
         expect(page.locator(part)).to_be_hidden()
     assert page.locator(".row .sentence").evaluate("row => getComputedStyle(row).color") == "rgb(36, 34, 43)"
     assert "2026-11-22" in page.locator(".row time").inner_text()
+
+
+def test_paper_says_when_it_was_printed_with_which_filter_and_whether_it_is_stale(server: Server, sign_in: SignIn):
+    record("a.b", instance="planner")
+    page = sign_in(server, "/agents/?instance=planner&failures=1", timezone_id="Asia/Kolkata")
+    is_live(page)
+    page.get_by_role("button", name="Pause live updates").click()
+    expect(page.locator(".printed")).to_be_hidden()
+    loads_the_rest(page)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    printed = re.compile(r"^Printed \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+\. Filter: planner, Failures only\.$")
+    expect(page.locator(".printed")).to_have_text(printed, use_inner_text=True)
+    expect(page.locator("#connection")).to_have_text("Live updates paused", use_inner_text=True)
+
+
+def test_the_time_of_printing_is_that_of_the_print_and_not_of_the_load(server: Server, sign_in: SignIn):
+    page = sign_in(server)
+    page.clock.install()
+    page.reload()
+    is_live(page)
+    loads_the_rest(page)
+    page.clock.set_fixed_time("2031-02-03T04:05:06Z")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    expect(page.locator(".printed")).to_have_text("Printed 2031-02-03 04:05:06 UTC. All events.", use_inner_text=True)
+
+
+@pytest.mark.parametrize("leave", ["back", "reload"])
+def test_pause_and_what_is_opened_are_kept_over_back_and_reload(server: Server, sign_in: SignIn, leave: str):
+    data = {"error": "exited with code 1", "log_tail": "Traceback"}
+    ids = [record("container.lazy_start_failed", instance=name, data=data).id for name in "abc"]
+    page = sign_in(server)
+    is_live(page)
+    loads_the_rest(page)
+    opened = page.locator(f".row[data-id='{ids[1]}'] details")
+    opened.locator("summary").click()
+    page.locator(".filter summary").click()
+    page.locator(".filter summary").click()
+    page.get_by_role("button", name="Pause live updates").click()
+    if leave == "back":
+        page.locator(".row .when").first.click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("c failed to start")
+        page.go_back()
+    else:
+        page.reload()
+    state(page, "Live updates paused")
+    expect(opened).to_have_attribute("open", "")
+    expect(page.locator("details[open]")).to_have_count(1)
+    record("a.b")
+    expect(page.get_by_role("button", name="Show 1 new event", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Resume live updates").click()
+    page.reload()
+    is_live(page)
+
+
+def test_what_is_opened_stays_so_when_the_list_is_drawn_again(server: Server, sign_in: SignIn):
+    id = record("container.lazy_start_failed", instance="a", data={"error": "no"}).id
+    page = sign_in(server)
+    is_live(page)
+    loads_the_rest(page)
+    opened = page.locator(f".row[data-id='{id}'] details")
+    opened.locator("summary").click()
+    page.evaluate("document.activeElement.blur()")
+    opened.evaluate("details => details.before(document.createElement('hr'))")
+    page.evaluate("document.dispatchEvent(new Event('zone'))")
+    expect(page.locator(".row hr")).to_have_count(0)
+    expect(opened).to_have_attribute("open", "")
 
 
 def test_nothing_scrolls_sideways_at_200_percent(server: Server, sign_in: SignIn):

@@ -178,6 +178,7 @@ async function redraw() {
     const page = parsed(await response.text()).getElementById("timeline");
     timeline.removeAttribute("data-live");
     timeline.replaceChildren(...page.children);
+    document.dispatchEvent(new Event("redrawn"));
     cursor = Number(page.dataset.cursor);
     clearHeld();
     catchUp();
@@ -201,9 +202,14 @@ function onVisibilityChange() {
   refresh();
 }
 
+function setPaused(paused) {
+  held.paused = paused;
+  pauseButton.textContent = paused ? "Resume live updates" : "Pause live updates";
+  history.replaceState({ ...history.state, paused }, ""); // kept over Back and reload
+}
+
 pauseButton.addEventListener("click", () => {
-  held.paused = !held.paused;
-  pauseButton.textContent = held.paused ? "Resume live updates" : "Pause live updates";
+  setPaused(!held.paused);
   showState();
   showUnlessReading();
   refresh();
@@ -229,4 +235,5 @@ setInterval(() => {
 }, 1000);
 setInterval(refresh, REFRESH_SECONDS * 1000);
 pauseButton.disabled = false;
+if (history.state?.paused) setPaused(true);
 follow({ url: timeline.dataset.stream, cursor: () => cursor, onState });

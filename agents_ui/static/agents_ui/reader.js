@@ -1,4 +1,4 @@
-// For every page: tells the server the reader's time zone, and copies the details of a failure.
+// For every page: tells the server the reader's time zone, keeps what is opened, and copies the details of a failure.
 
 function sendZone() {
   const cookie = `zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
@@ -10,6 +10,29 @@ function sendZone() {
 
 sendZone();
 document.addEventListener("visibilitychange", sendZone);
+
+// What is opened is kept in the entry of the browser's history, so that Back and reload open it again.
+const keyOf = (details) => details.closest("[data-id]")?.dataset.id ?? details.className;
+
+function open() {
+  const keys = history.state?.open ?? [];
+  for (const details of document.querySelectorAll("details")) details.open ||= keys.includes(keyOf(details));
+}
+
+function keepOpen({ target }) {
+  const others = (history.state?.open ?? []).filter((key) => key !== keyOf(target));
+  history.replaceState({ ...history.state, open: target.open ? [...others, keyOf(target)] : others }, "");
+}
+
+open();
+document.addEventListener("redrawn", open);
+document.addEventListener("toggle", keepOpen, true);
+
+// On paper the page says when it was printed.
+addEventListener("beforeprint", () => {
+  const printed = document.querySelector(".printed time");
+  if (printed) printed.textContent = new Date().toLocaleString("sv", { dateStyle: "short", timeStyle: "long" }); // 2026-11-26 14:02:11 CET
+});
 
 // Returns a text for an incident report: the address, the time, the sentence, and all details.
 function report(details) {
