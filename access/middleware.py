@@ -59,7 +59,8 @@ class AsgiAccess:
             request = ASGIRequest(scope, BytesIO())
             request.get_host()
         except (DisallowedHost, UnicodeDecodeError):
-            await send_response(ProblemResponse(400, "Dormouse is not reached by this host or path."), send)
+            detail = "The host is not in DJANGO_ALLOWED_HOSTS, or the address cannot be read."
+            await send_response(ProblemResponse(400, detail), send)
             return
         if settings.SECURE_SSL_REDIRECT and not request.is_secure():
             location = request.build_absolute_uri().replace("http:", "https:", 1)

@@ -1,5 +1,6 @@
 """The Agents page, and the two fragments that its script fetches. No view wakes an instance."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -7,10 +8,11 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required, permission_required
-from django.core.exceptions import BadRequest, PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.middleware.csrf import REASON_BAD_ORIGIN, REASON_NO_CSRF_COOKIE
 from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.gzip import gzip_page
@@ -143,11 +145,20 @@ def _parse_moment(text: str) -> datetime:
         raise BadRequest("at is a time, such as 2026-11-26T04:38") from error
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request that cannot be read. If its host is not allowed, the page names the setting."""
+    host = request.headers.get("Host", "") if isinstance(exception, DisallowedHost) else ""
+    name = host.rpartition(":")[0] if re.search(r":\d*$", host) else host
+    # Without the request, because the context of a page reads its host.
+    return HttpResponseBadRequest(render_to_string("400.html", {"host": name}))
+
+
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer a form whose CSRF check failed, and say which of its three parts did."""
     origin = request.headers.get("Origin", "")
     context = {
         "origin": origin if reason == REASON_BAD_ORIGIN % origin else "",
+        "is_scheme": origin == f"https://{request.headers.get('Host', '')}" and not request.is_secure(),
         "has_no_cookie": reason == REASON_NO_CSRF_COOKIE,
         "host": request.headers.get("Host", ""),
     }

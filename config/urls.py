@@ -8,6 +8,8 @@ from django.views.generic import RedirectView
 
 from config.openapi import openapi
 
+handler400 = "agents_ui.views.bad_request"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="agents")),
     path("agents/", include("agents_ui.urls")),

@@ -13,7 +13,7 @@ from events import high_water, triggers
 from tests.servers import Server, database_url
 
 #: Fixtures that start a web process or another program.
-STARTS_PROGRAMS = {"serve", "process_rig"}
+STARTS_PROGRAMS = {"serve", "process_rig", "start_site"}
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 
 

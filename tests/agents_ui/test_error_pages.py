@@ -43,6 +43,29 @@ def test_a_form_through_a_proxy_that_drops_the_port_names_the_setting(db: None):
     assertNotContains(page, "cookie", status_code=403)
 
 
+def test_a_form_through_a_proxy_that_ends_tls_names_the_setting(db: None):
+    client = Client(enforce_csrf_checks=True)
+    form = FORM | {"csrfmiddlewaretoken": client.get("/accounts/login/").context["csrf_token"]}
+    page = client.post("/accounts/login/", form, headers={"Origin": "https://localhost", "Host": "localhost"})
+    assertContains(page, "DJANGO_HTTPS=true", status_code=403)
+    assertNotContains(page, "DJANGO_CSRF_TRUSTED_ORIGINS", status_code=403)
+
+
+@pytest.mark.parametrize(
+    ("host", "named"), [("a.example:8443", "a.example"), ("a_b", "a_b"), ("a:b<i>", "a:b&lt;i&gt;")]
+)
+def test_a_host_that_is_not_allowed_names_the_setting(client: Client, host: str, named: str):
+    page = client.get("/agents/", headers={"Host": host})
+    assertContains(page, f"<code>{named}</code>", status_code=400)
+    assertContains(page, "DJANGO_ALLOWED_HOSTS", status_code=400)
+
+
+def test_an_address_that_cannot_be_read_names_no_setting(admin_client: Client):
+    page = admin_client.get("/agents/?before=x")
+    assertContains(page, "A part of it may have been lost", status_code=400)
+    assertNotContains(page, "DJANGO_ALLOWED_HOSTS", status_code=400)
+
+
 def test_a_form_without_a_cookie_says_so(db: None):
     page = Client(enforce_csrf_checks=True).post("/accounts/login/", FORM)
     assertContains(page, "Your browser sent no cookie", status_code=403)
