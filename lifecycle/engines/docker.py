@@ -233,7 +233,8 @@ def _errors(call: str, name: str) -> Iterator[None]:
         raise error_of(call, name, Answer.of(error.response)) from error
     except (DockerException, requests.RequestException, OSError) as error:
         raise _unreachable(error) from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # null, {}, [], [{}]
+    # null, {}, [], [{}], and JSON that is nested too deeply
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
         why = f"the Docker Engine gave an answer that has another shape than its API says ({error!r})"
         raise EngineNonsense(why) from error
 
