@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
@@ -20,7 +21,19 @@ ANSWERS = {
     "redirect": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
     "cookies": b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=b\r\n" * 90 + b"Content-Length: 0\r\n\r\n",
     "forged line": b"HTTP/1.1 500 a\x1b[2J\r\nContent-Length: 0\r\n\r\n",
+    "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2d\r\nhelloHTTP/1.1 203 Smuggled\r\nContent-Length: 0\r\n\r\n\r\n0\r\n\r\n",
+    "more than its length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    b"helloHTTP/1.1 203 Smuggled\r\nContent-Length: 0\r\n\r\n",
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
 }
+#: Answers without an end: what is sent once, and then again and again.
+ENDLESS = {
+    "endless headers": (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 1000 + b"\r\n"),
+    "endless interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "endless line": (b"HTTP/1.1 200 ", b"x" * 1000),
+}
+MB = 1_000_000
 
 
 class Agent(BaseHTTPRequestHandler):
@@ -34,7 +47,21 @@ class Agent(BaseHTTPRequestHandler):
             os._exit(3)
         if work == "slow":
             time.sleep(2)
-        self.wfile.write(ANSWERS.get(work, DONE))
+        if work.endswith(" MB"):
+            self.send_megabytes(int(work.split()[0]))
+        elif work in ENDLESS:
+            begin, again = ENDLESS[work]
+            self.wfile.write(begin)
+            with suppress(OSError):  # the caller has had enough
+                while True:
+                    self.wfile.write(again)
+        else:
+            self.wfile.write(ANSWERS.get(work, DONE))
+
+    def send_megabytes(self, count):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (count * MB))
+        for _ in range(count):
+            self.wfile.write(b"x" * MB)
 
     def log_message(self, format, *args):
         pass

@@ -10,12 +10,12 @@ from contextlib import suppress
 import httpx
 
 from benchmarks.servers import TOKEN
-from benchmarks.soak.agent import ANSWERS
+from benchmarks.soak.agent import ANSWERS, ENDLESS
 from benchmarks.soak.site import HOSTILE, SECONDS, Sample, Site
 
 READERS, CALLERS = 8, 4
 SAMPLES = 40
-WORKS = [*ANSWERS, "exit", "slow"]
+WORKS = [*ANSWERS, *ENDLESS, "exit", "slow"]
 ODD = [
     b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     b'GET /agents/ HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: sessionid="a\\000b"\r\n\r\n',
