@@ -58,11 +58,11 @@ def test_an_event_while_the_tail_looks_for_its_place_is_not_missed(monkeypatch):
 
 
 def test_an_event_between_the_reading_and_the_wait_is_not_missed(monkeypatch):
-    made = []
+    start, made = record("a.b").id, []
     monkeypatch.setattr(tail_module.Tail, "_read", once(tail_module.Tail._read, lambda: made.extend(many(2))))
 
     async def scenario(tail):
-        assert await read(tail, await tail.locate(None), 2) == made
+        assert await read(tail, start, 2) == made
 
     following(scenario)
 
