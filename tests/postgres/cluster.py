@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,20 +23,29 @@ OPTIONS = {"fsync": "off", "max_connections": "200", "listen_addresses": "127.0.
 def programs() -> Path | None:
     """Return the folder of initdb and postgres, which Debian does not put on the PATH."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    found += [Path(path).parent for path in [shutil.which("initdb")] if path]
+    found += [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
     return max(found, default=None)
 
 
 class Cluster:
-    """A PostgreSQL cluster. If the tests run as root, it runs as another user, because PostgreSQL refuses root."""
+    """A PostgreSQL cluster, or a standby of one that runs.
 
-    def __init__(self) -> None:
+    If the tests run as root, it runs as another user, because PostgreSQL refuses root.
+    """
+
+    def __init__(self, primary: "Cluster | None" = None) -> None:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="dormouse-postgres-"))
         self.user = pwd.getpwnam("postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
         os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
         self._data = self.folder / "data"
-        self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").wait()
+        if primary:
+            source = f"host=127.0.0.1 port={primary.port} user={USER}"
+            made = self._run("pg_basebackup", "-d", source, "-D", self._data, "-R", "--checkpoint=fast", "--no-sync")
+        else:
+            locale = ("-E", "UTF8", "--locale=C")
+            made = self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", *locale, "--no-sync")
+        assert made.wait() == 0, self._log.read_text()
 
     def start(self) -> Self:
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
@@ -54,6 +63,25 @@ class Cluster:
         """Stop as in a crash. What is committed is recovered at the next start."""
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(DEADLINE_SECONDS)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let none of its processes do anything inside the block, and close no connection."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        processes = [self.process.pid, *map(int, children)]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+
+    def promote(self) -> None:
+        """Make a standby the primary, when everything that has reached it is applied."""
+        with self.connected() as connection:
+            connection.execute("SELECT pg_promote()")
 
     def remove(self) -> None:
         self.stop()
