@@ -63,6 +63,8 @@ class Supervisor:
             self._log_once(str(error))
             return
         self._log_once("")
+        if self._lifecycle.worker.trouble:  # no claim could be written; a heartbeat tells when that is over
+            return
         for row in stopping.find_idle():
             self._run_in_thread(lambda row=row: stopping.stop_idle(row))  # type: ignore[misc]
 
@@ -122,6 +124,8 @@ def log_and_retry_later(transition: Callable[[], object]) -> None:
         transition()
     except EngineError as error:
         logger.warning("%s", error)
+    except DatabaseError as error:
+        logger.warning("A transition failed, because the database cannot be used: %s. A later sweep tries it.", error)
     except Exception:
         logger.exception("A transition failed; the next sweep tries it again")
 

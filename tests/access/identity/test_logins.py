@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from axes.models import AccessAttempt
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client, RequestFactory
@@ -61,6 +62,21 @@ def test_the_answers_do_not_say_whether_a_name_exists(admin):
     for _ in range(6):
         known, unknown = sign_in("wrong"), sign_in("wrong", "nobody")
         assert known.status_code == unknown.status_code
+
+
+@pytest.mark.parametrize("name", ["admin", "nobody", "a" * 300])
+def test_a_password_is_hashed_once_whether_the_name_exists_or_not(admin, monkeypatch, name):
+    """The time of an answer does not tell either: hashing is what takes time."""
+    hashed = []
+    encode = PBKDF2PasswordHasher.encode
+
+    def count(self, *arguments):
+        hashed.append(arguments)
+        return encode(self, *arguments)
+
+    monkeypatch.setattr(PBKDF2PasswordHasher, "encode", count)
+    sign_in("wrong", name)
+    assert len(hashed) == 1
 
 
 def test_each_failure_is_logged_and_a_name_cannot_forge_a_line(admin, caplog):

@@ -8,12 +8,14 @@ from django.db import DatabaseError
 from lifecycle.clock import Clock
 from lifecycle.exceptions import EngineUnreachable
 from lifecycle.models import Instance, State
-from lifecycle.supervision.supervisor import Supervisor
+from lifecycle.supervision.supervisor import Supervisor, log_and_retry_later
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.conftest import NAME, make_row
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for
+
+CUTS = 20
 
 
 @pytest.fixture
@@ -65,6 +67,43 @@ def test_one_slow_stop_holds_no_other_up(supervisor, engine, events):
     gate.set()
     wait_for(lambda: set(Instance.objects.values_list("state", flat=True)) == {"asleep"})  # the commit comes last
     assert len(events) == 2
+
+
+def test_a_database_that_cannot_be_written_stops_nothing_until_it_can(supervisor, engine, events, box):
+    box.labels["dormouse.idle-timeout"] = "1ms"
+    box.begin()
+    supervisor._lifecycle.worker.trouble = "database or disk is full"
+    for _ in range(3):
+        supervisor.sweep()
+    assert engine.count("stop") == 0
+    supervisor._lifecycle.worker.send_heartbeat()
+    wait_for(lambda: supervisor.sweep() or events.types == ["lazy_stopped"])
+
+
+def test_a_transition_that_the_database_refuses_is_one_line_of_the_log(caplog):
+    log_and_retry_later(raising(DatabaseError("database or disk is full")))
+    assert "cannot be used: database or disk is full. A later sweep" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_stream_of_changes_that_is_cut_again_and_again_is_opened_again(supervisor, engine, monkeypatch):
+    ended, cuts = threading.Event(), []
+
+    def watch_changes():
+        cuts.append(len(cuts))
+        if len(cuts) > CUTS:
+            ended.set()
+        if len(cuts) % 3 == 0:
+            raise EngineUnreachable("the connection to the engine failed")
+        yield NAME
+        if len(cuts) % 3 == 1:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("lifecycle.supervision.supervisor.SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(engine, "watch_changes", watch_changes)
+    supervisor._watch_engine(ended)
+    assert len(cuts) == CUTS + 1
+    assert supervisor._engine_event.is_set()
 
 
 @pytest.mark.slow
