@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 import secrets
+from argparse import ArgumentTypeError
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv
 
 import config
+from access.ages import parse_age
 from access.files import private_files
 from access.files.secret_files import SecretFileError, read_or_create_secret
 from config.logs import drop_traceback_of_host
@@ -78,6 +80,11 @@ DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
 DORMOUSE_SUPERVISOR = env.str("DORMOUSE_SUPERVISOR", "embedded")
 DORMOUSE_API_TOKEN = env.str("DORMOUSE_API_TOKEN", "")
 DORMOUSE_TRUSTED_PROXIES: list[str] = env.list("DORMOUSE_TRUSTED_PROXIES", [])
+try:
+    #: How long events are kept, or None: for ever.
+    DORMOUSE_KEEP = parse_age(keep) if (keep := env.str("DORMOUSE_KEEP", "")) else None
+except ArgumentTypeError as error:
+    raise ImproperlyConfigured(f"DORMOUSE_KEEP: {error}") from None
 DORMOUSE_MAX_STREAMS = env.int("DORMOUSE_MAX_STREAMS", 5000)
 DORMOUSE_MAX_STREAMS_PER_USER = env.int("DORMOUSE_MAX_STREAMS_PER_USER", 50)
 

@@ -1,5 +1,8 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.db.models.signals import post_migrate, pre_migrate
+
+from lifecycle.supervision import jobs
 
 
 class EventsConfig(AppConfig):
@@ -8,8 +11,10 @@ class EventsConfig(AppConfig):
     name = "events"
 
     def ready(self) -> None:
-        """Connect the receivers."""
-        from events import receivers, triggers  # noqa: F401
+        """Connect the receivers, and let the supervisor prune."""
+        from events import keeping, receivers, triggers  # noqa: F401
 
+        if settings.DORMOUSE_KEEP:
+            jobs.register(keeping.PRUNING)
         pre_migrate.connect(triggers.remove_before_migrate, sender=self, dispatch_uid="events.triggers")
         post_migrate.connect(triggers.install, sender=self, dispatch_uid="events.triggers")

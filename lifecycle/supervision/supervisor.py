@@ -11,6 +11,7 @@ from tenacity.stop import stop_when_event_set
 from lifecycle.assembly import lifecycle
 from lifecycle.exceptions import EngineError
 from lifecycle.retries import log_failed_try
+from lifecycle.supervision.jobs import Jobs
 from lifecycle.supervision.reconciler import Reconciler
 from lifecycle.transitions.lifecycle import Lifecycle
 
@@ -31,6 +32,7 @@ class Supervisor:
         self._reconciler = Reconciler(lifecycle)
         self._slots = threading.BoundedSemaphore(MAX_TRANSITIONS)
         self._engine_event = threading.Event()
+        self._jobs = Jobs()
         self._trouble = ""
 
     def run(self, ended: threading.Event) -> None:
@@ -38,6 +40,7 @@ class Supervisor:
         threading.Thread(target=self._watch_engine, args=(ended,), name="engine-events", daemon=True).start()
         while True:
             try:
+                self._jobs.run_due()
                 self.sweep()
             except DatabaseError as error:
                 self._log_once(f"The database cannot be used: {error}")
