@@ -7,17 +7,16 @@ VENV := .venv/bin
 PIP := $(VENV)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 COVERAGE_ARGS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-.PHONY: help demo run test test-fast check format bench soak pictures requirements pre-commit clean
+.PHONY: help demo run free-port test test-fast check format bench soak pictures requirements pre-commit clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-demo: .venv/run.stamp ## three local agents, work dispatched at random, the page on http://127.0.0.1:8000 (PORT=)
+demo: free-port .venv/run.stamp ## three local agents, work dispatched at random, the page on http://127.0.0.1:8000 (PORT=)
 	@exec $(VENV)/python manage.py demo --port $(PORT)
 
-run: .venv/run.stamp ## serve the Docker Engine that DOCKER_HOST names, on http://127.0.0.1:8000 (PORT=)
+run: free-port .venv/run.stamp ## serve the Docker Engine that DOCKER_HOST names, on http://127.0.0.1:8000 (PORT=)
 	@$(VENV)/python manage.py migrate --verbosity 0
 	@$(VENV)/python manage.py create_admin
-	@echo "The Agents page is on http://127.0.0.1:$(PORT)/agents/. Quit with Ctrl-C."
 	@exec $(VENV)/python -m daphne -b 127.0.0.1 -p $(PORT) config.asgi:application
 
 test: .venv/dev.stamp ## everything that this machine can run (ARGS="-k tail" for some of it, COVERAGE=1 with coverage)
@@ -61,11 +60,15 @@ pre-commit: .venv/dev.stamp ## run the quick checks before each commit of this c
 clean: ## remove the virtual environment and the caches; var/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
 
+free-port: # first of all, so that a taken port is said before anything is installed
+	@$(PYTHON) -m tools.port $(PORT)
+
 .venv/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed: apt-get install python3 (or name one: make PYTHON=python3.12 ...)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "Python's venv is needed: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the packages of requirements.txt into .venv, once. That takes about a minute."
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
 	@touch $@

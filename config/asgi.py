@@ -19,7 +19,8 @@ from access.middleware import AsgiAccess  # noqa: E402
 from config.base_path import BasePath  # noqa: E402
 from config.bodies import BoundedBody  # noqa: E402
 from config.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
-from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, stream_requests  # noqa: E402
+from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, stream_requests, when_serving  # noqa: E402
+from config.first_run import say_who_gets_in  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
 from lifecycle.dispatch.gateway import Gateway  # noqa: E402
@@ -65,3 +66,4 @@ end_in_order(assembly.shut_down)
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()
+when_serving(say_who_gets_in)

@@ -143,6 +143,12 @@ def end_in_order(clean_up: Callable[[], None]) -> None:
     triggers.addSystemEventTrigger("after", "shutdown", _leave, clean_up)
 
 
+def when_serving(call: Callable[[], None]) -> None:
+    """Let daphne call `call` when it begins to serve. It is not called in a process that only imports config.asgi."""
+    clock: Any = reactor  # the stubs of Twisted have this signature wrong
+    clock.callWhenRunning(call)
+
+
 def _end_applications() -> "Deferred[None]":
     """Return a Deferred, for which Twisted waits before it closes the connections."""
     for number in (signal.SIGINT, signal.SIGTERM):

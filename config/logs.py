@@ -4,6 +4,7 @@ import logging
 import textwrap
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 
 
@@ -18,6 +19,22 @@ class OneLineFormatter(logging.Formatter):
     def formatException(self, exc_info: Any) -> str:  # noqa: N802
         """Return the traceback, indented."""
         return textwrap.indent(super().formatException(exc_info), "  ", lambda line: True)
+
+
+def say_address(record: logging.LogRecord) -> bool:
+    """Keep of what daphne's server says at the level INFO only that it listens, and name the address of the page.
+
+    So the address is named when it can be opened, and not before.
+    """
+    if record.levelno > logging.INFO:
+        return True
+    if record.msg != "Listening on TCP address %s:%s" or not isinstance(record.args, tuple):
+        return False
+    host, port = (str(part) for part in record.args)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    page = "" if settings.HTTPS else f" The Agents page is on http://{address}{settings.DORMOUSE_BASE_PATH}/agents/."
+    record.msg, record.args = f"Listening on {address}.{page}", ()
+    return True
 
 
 def drop_traceback_of_host(record: logging.LogRecord) -> bool:

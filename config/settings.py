@@ -18,7 +18,7 @@ import config
 from access.ages import parse_age
 from access.files import private_files
 from access.files.secret_files import SecretFileError, read_or_create_secret
-from config.logs import drop_traceback_of_host
+from config.logs import drop_traceback_of_host, say_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = FileAwareEnv(strip_whitespace=True)
@@ -265,13 +265,14 @@ LOGGING = {
             "style": "{",
         }
     },
-    "filters": {"host": {"()": lambda: drop_traceback_of_host}},
+    "filters": {"host": {"()": lambda: drop_traceback_of_host}, "address": {"()": lambda: say_address}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["host"]}},
     "root": {"handlers": ["console"], "level": "INFO"},
     # httpx would log a line for each probe and each dispatch, and daphne how it listens.
     "loggers": {
         "httpx": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        "daphne.server": {"level": "INFO", "filters": ["address"]},
         "axes": {"level": "ERROR"},  # access.identity.logins logs each failure, with the name quoted
         "django": {"propagate": True, "handlers": []},
     },
