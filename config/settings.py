@@ -88,6 +88,13 @@ except ArgumentTypeError as error:
 DORMOUSE_MAX_STREAMS = env.int("DORMOUSE_MAX_STREAMS", 5000)
 DORMOUSE_MAX_STREAMS_PER_USER = env.int("DORMOUSE_MAX_STREAMS_PER_USER", 50)
 
+#: Which containers belong to this Dormouse: those whose label dormouse.scope is the same.
+DORMOUSE_SCOPE: str = env.str("DORMOUSE_SCOPE", "")
+if not re.fullmatch(r"[A-Za-z0-9_.-]{0,63}", DORMOUSE_SCOPE):
+    raise ImproperlyConfigured(
+        f"DORMOUSE_SCOPE is {DORMOUSE_SCOPE!r}; it must have at most 63 letters, digits and . _ -"
+    )
+
 if not re.fullmatch(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)*", DORMOUSE_BASE_PATH):
     raise ImproperlyConfigured(
         f"DORMOUSE_BASE_PATH is {DORMOUSE_BASE_PATH!r}; it must be a path that begins with a slash, such as /dormouse, "

@@ -53,8 +53,9 @@ class DockerEngine(Engine):
 
     name = "docker"
 
-    def __init__(self, environment: Mapping[str, str] = os.environ, own_id: str | None = None) -> None:
-        """Set up the engine. `own_id` is the container in which Dormouse itself runs, if it does."""
+    def __init__(self, environment: Mapping[str, str] = os.environ, own_id: str | None = None, scope: str = "") -> None:
+        """Set up the engine, for the containers of `scope`. `own_id` is the container in which Dormouse itself runs."""
+        self._scope = scope
         self._environment = dict(environment)
         self._lock = threading.Lock()
         self._heard = HeardEvents()
@@ -64,17 +65,17 @@ class DockerEngine(Engine):
         self._viewpoints: WeakKeyDictionary[Any, Viewpoint] = WeakKeyDictionary()
 
     def instances(self) -> list[ListedInstance]:
-        """Return all containers with the label, by one request."""
+        """Return all containers of the scope with the label, by one request."""
         filters = {"label": labels.ENABLE}
 
         def ask(api: Any) -> list[ListedInstance]:
-            return docker_inspection.read_list(api.containers(all=True, filters=filters))
+            return docker_inspection.read_list(api.containers(all=True, filters=filters), self._scope)
 
         return self._call("list", "", ask)
 
     def near_misses(self) -> list[str]:
         """Return what is said of all containers of the engine. No filter of the engine finds a misspelt label."""
-        return self._call("list", "", lambda api: docker_inspection.near_misses(api.containers(all=True)))
+        return self._call("list", "", lambda api: docker_inspection.near_misses(api.containers(all=True), self._scope))
 
     def inspect(self, name: str) -> Inspection:
         """Return what one request says of the container."""
@@ -83,7 +84,7 @@ class DockerEngine(Engine):
 
         def ask(api: Any) -> Inspection:
             container = api.inspect_container(name)
-            if not docker_inspection.takes_part(name, container):
+            if not docker_inspection.takes_part(name, container, self._scope):
                 raise Missing(name)
             return docker_inspection.inspection(name, container, self._viewpoint(api), _shared(api, container))
 

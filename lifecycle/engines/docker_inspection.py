@@ -26,8 +26,10 @@ PODMAN_PHASES = {
 }
 
 
-def read_list(containers: list[Mapping[str, Any]]) -> list[ListedInstance]:
-    """Return what a list says of each container. One that cannot be read is skipped, and that is logged once.
+def read_list(containers: list[Mapping[str, Any]], scope: str) -> list[ListedInstance]:
+    """Return what a list says of each container of the scope.
+
+    One that cannot be read is skipped, and that is logged once.
 
     Raises TypeError if nothing can be read: that would look as if every container were gone.
     """
@@ -37,12 +39,14 @@ def read_list(containers: list[Mapping[str, Any]]) -> list[ListedInstance]:
     found = [one for one in read if one is not None]
     if containers and not found:
         raise TypeError("no container of the list can be read")
-    return [one for one in found if len(one.name) <= MAX_NAME and labels.is_enabled(one.labels)]
+    ours = [one for one in found if labels.is_enabled(one.labels) and labels.is_of_scope(one.labels, scope)]
+    return [one for one in ours if len(one.name) <= MAX_NAME]
 
 
-def near_misses(containers: list[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each container of a list that is nearly labelled as an agent."""
-    named = ((_name(one["Names"]), labels.near_miss(one["Labels"] or {})) for one in containers if one["Names"])
+def near_misses(containers: list[Mapping[str, Any]], scope: str) -> list[str]:
+    """Return a sentence for each container of the scope that is nearly labelled as an agent."""
+    ours = [one for one in containers if one["Names"] and labels.is_of_scope(one["Labels"] or {}, scope)]
+    named = ((_name(one["Names"]), labels.near_miss(one["Labels"] or {})) for one in ours)
     return [f"{name}: {miss}" for name, miss in sorted(named, key=lambda pair: pair[0]) if miss]
 
 
@@ -64,10 +68,10 @@ def _warn_once(message: str) -> None:
     logger.warning("%s", message)
 
 
-def takes_part(name: str, container: Mapping[str, Any]) -> bool:
-    """Return whether the container has the label, and `name` is its name and not a prefix of its id."""
-    enabled = labels.is_enabled(container["Config"]["Labels"] or {})
-    return enabled and container["Name"].removeprefix("/") == name
+def takes_part(name: str, container: Mapping[str, Any], scope: str) -> bool:
+    """Return whether the container opted in, is of the scope, and `name` is its name and not a prefix of its id."""
+    found = container["Config"]["Labels"] or {}
+    return labels.is_enabled(found) and labels.is_of_scope(found, scope) and container["Name"].removeprefix("/") == name
 
 
 def shared_container(container: Mapping[str, Any]) -> str | None:

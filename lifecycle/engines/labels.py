@@ -157,6 +157,13 @@ LABELS = (
         "the one of its networks on which the agent is reached",
         "where its port is published, else each network is tried",
     ),
+    Label(
+        "scope",
+        str,
+        "",
+        "which Dormouse this container belongs to: the one whose `DORMOUSE_SCOPE` is the same",
+        "none: a Dormouse without a scope",
+    ),
     Label("log-tail", whole_number(0, 1000), "20", "lines of output kept with a failure; `0` for none"),
 )
 BY_KEY = {label.key: label for label in LABELS}
@@ -182,6 +189,7 @@ class Labels:
     log_tail: int
     network: str | None = None
     sleep: str = "stop"
+    scope: str | None = None
     needs: tuple[str, ...] = ()
 
 
@@ -225,6 +233,11 @@ def idle_timeout(labels: Mapping[str, str]) -> timedelta | None:
 def is_enabled(labels: Mapping[str, str]) -> bool:
     """Return whether the instance opted in. Go's booleans count, because compose files write `True`."""
     return labels.get(ENABLE) in TRUE
+
+
+def is_of_scope(labels: Mapping[str, str], scope: str) -> bool:
+    """Return whether the instance belongs to the Dormouse of `scope`. An empty text on both sides is a scope too."""
+    return labels.get(f"{PREFIX}scope", "") == scope
 
 
 def near_miss(labels: Mapping[str, str]) -> str | None:
