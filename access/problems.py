@@ -7,6 +7,7 @@ from copy import copy
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
@@ -23,6 +24,7 @@ class ProblemResponse(JsonResponse):
     def __init__(self, status: int, detail: str, *, code: str = "", **members: Any) -> None:
         body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
         super().__init__(body | members, status=status, content_type="application/problem+json")
+        self.detail = detail
         if status == HTTPStatus.UNAUTHORIZED:
             self["WWW-Authenticate"] = "Bearer"
         if code:
@@ -60,6 +62,14 @@ def csrf_problem(request: HttpRequest, *, safe_methods_too: bool = False) -> Pro
     checked.read(0)
     check = _HeaderOnlyCsrf(lambda request: HttpResponse())
     return check.process_view(checked, lambda request: HttpResponse(), (), {})  # type: ignore[return-value]
+
+
+def origin_problem(request: HttpRequest) -> ProblemResponse | None:
+    """Return a 403 if a session's WebSocket comes from a page of another origin. Browsers do not ask before."""
+    origin = request.headers.get("Origin", "")
+    if origin in (f"{request.scheme}://{request.get_host()}", *settings.CSRF_TRUSTED_ORIGINS):
+        return None
+    return ProblemResponse(403, f"A page of {origin or 'no origin'} may not open a WebSocket here.", code="forbidden")
 
 
 class _HeaderOnlyCsrf(CsrfViewMiddleware):

@@ -16,6 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up, which the imports below need
 
 from access.middleware import AsgiAccess  # noqa: E402
+from config import daphne_web_socket  # noqa: E402
 from config.base_path import BasePath  # noqa: E402
 from config.bodies import BoundedBody  # noqa: E402
 from config.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
@@ -24,6 +25,7 @@ from config.first_run import say_who_gets_in  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
 from lifecycle.dispatch.gateway import Gateway  # noqa: E402
+from lifecycle.dispatch.web_socket import WebSocketGateway  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 
 routes: list[Any] = [
@@ -38,8 +40,14 @@ async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close"})
 
 
+web_sockets: list[Any] = [
+    re_path(WORK_PATH[1:] + r"\Z", daphne_web_socket.WebSocketBackpressure(WebSocketGateway())),  # type: ignore[arg-type]
+    re_path("", refuse_websocket),  # type: ignore[arg-type]
+]
+
+
 application = BasePath(
-    ProtocolTypeRouter({"http": URLRouter(routes), "websocket": refuse_websocket}), settings.DORMOUSE_BASE_PATH
+    ProtocolTypeRouter({"http": URLRouter(routes), "websocket": URLRouter(web_sockets)}), settings.DORMOUSE_BASE_PATH
 )
 
 
@@ -62,6 +70,7 @@ def allow_open_files(wanted: int) -> None:
 
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
 stream_requests()
+daphne_web_socket.stream_web_sockets()
 end_in_order(assembly.shut_down)
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":

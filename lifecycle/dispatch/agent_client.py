@@ -9,6 +9,7 @@ import os
 import select
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any
 from weakref import WeakSet
 
@@ -27,6 +28,10 @@ BUFFER_BYTES = 64 * 1024
 #: Limits of an answer's head: of one line, and of the number of headers.
 MAX_LINE_BYTES = 64 * 1024
 MAX_HEADERS = 500
+#: The largest message of a WebSocket. A larger one ends it with the code 1009.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+#: How long an agent may take to close a WebSocket after Dormouse has.
+CLOSE_SECONDS = 5
 #: aiohttp adds these to a request that lacks them.
 NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -40,6 +45,14 @@ class NotDelivered(Exception):
 
 class SendFailed(Exception):
     """The request failed after it was sent, perhaps in part. The message says why."""
+
+
+class HandshakeRefused(Exception):
+    """The agent answers to a WebSocket's handshake with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it answered {status}")
+        self.status = status
 
 
 class AgentClient:
@@ -76,6 +89,24 @@ class AgentClient:
         _before_sending.set(before_sending)
         target = URL(url, encoded=True)
         return await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
+
+    async def open_web_socket(
+        self, url: str, headers: list[tuple[str, str]], protocols: list[str], before_sending: BeforeSending
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket, and return it when the agent has accepted it.
+
+        Raises the same errors as `send`, and HandshakeRefused if the agent answers with another status.
+        """
+        _before_sending.set(before_sending)
+        target, timeout = URL(url, encoded=True), aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS)
+        try:
+            return await self._session.ws_connect(
+                target, headers=headers, protocols=protocols, timeout=timeout, max_msg_size=MAX_MESSAGE_BYTES
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                raise SendFailed(f"its handshake is wrong: {error.message}") from error
+            raise HandshakeRefused(error.status) from error
 
     async def close(self) -> None:
         """Close the connections."""

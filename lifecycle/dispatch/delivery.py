@@ -8,14 +8,14 @@ its address.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
-
-import aiohttp
+from functools import partial
+from typing import Generic, TypeVar
 
 from lifecycle.agent_http import agent_url
 from lifecycle.clock import milliseconds
-from lifecycle.dispatch.agent_client import AgentClient, NotDelivered, SendFailed
+from lifecycle.dispatch.agent_client import BeforeSending, NotDelivered, SendFailed
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines.base import Inspection
@@ -43,6 +43,15 @@ class Work:
     #: Who ordered it, and what for.
     order: Order = DISPATCH
 
+    async def content(self) -> bytes | AsyncIterable[bytes] | None:
+        """Return the body as the client sends it: with a length if that is known or soon will be, else in chunks."""
+        if self.body.is_empty:
+            return None
+        if any(name == "content-length" for name, _ in self.headers):
+            return self.body.parts()
+        whole = await self.body.gather()
+        return self.body.parts() if whole is None else whole
+
     @property
     def trace_id(self) -> str:
         """The id of the caller's trace, or an empty text if it sent none (W3C Trace Context)."""
@@ -64,21 +73,29 @@ class _InstanceChanged(NotDelivered):
     """The instance is not what it was when the connection was made."""
 
 
-class Delivery:
-    """Wakes an instance, leases it, and sends it one piece of work."""
+#: What an agent gives back: an answer or a WebSocket.
+Passed = TypeVar("Passed")
+Send = Callable[[str, BeforeSending], Awaitable[Passed]]
 
-    def __init__(self, wakes: Wakes, client: AgentClient, name: str, work: Work) -> None:
+
+class Delivery(Generic[Passed]):
+    """Wakes an instance, leases it, and sends it one piece of work.
+
+    `send(url, before_sending)` sends the work on a connection, and returns the agent's answer or its WebSocket.
+    """
+
+    def __init__(self, wakes: Wakes, name: str, work: Work, send: Send[Passed]) -> None:
         self.name = name
         self.leased: LeasedInstance | None = None
         #: How long this dispatch waited for the instance to wake, in ms. None: it was ready.
         self.wake_ms: int | None = None
         self._wakes = wakes
-        self._client = client
+        self._send = send
         self._work = work
         self._began = self._sent = time.monotonic()
         self._is_kept_connection = False
 
-    async def deliver(self) -> aiohttp.ClientResponse:
+    async def deliver(self) -> Passed:
         """Return the agent's answer when its head has come. If nothing could be sent, wake the agent again, once.
 
         Raises UnknownInstance, LabelError, StartFailed, EngineUnreachable, AgentBrokeOff and AgentTooSlow.
@@ -118,7 +135,7 @@ class Delivery:
         is_safe = self._work.method in SAFE_METHODS and self._work.body.is_empty
         return isinstance(error, NotDelivered) or (is_safe and self._is_kept_connection)
 
-    async def _try(self) -> aiohttp.ClientResponse:
+    async def _try(self) -> Passed:
         """Return the answer when its head has come. Raises NotDelivered and SendFailed."""
         seen, was_woken = await self._wakes.find_ready(self.name, self._work.order)
         if was_woken:
@@ -129,23 +146,17 @@ class Delivery:
             async with asyncio.timeout(None) as deadline:
                 if timeout:
                     body.on_complete = lambda: deadline.reschedule(loop.time() + timeout.total_seconds())
-                return await self._send(seen)
+                return await self._send(self._work.url_at(seen), partial(self._before_sending, seen))
         except TimeoutError as error:
             raise AgentTooSlow(self.name, timeout.total_seconds() if timeout else 0) from error
         finally:
             body.on_complete = lambda: None
 
-    async def _send(self, seen: Inspection) -> aiohttp.ClientResponse:
-        work = self._work
-        url, parts = work.url_at(seen), await self._readable_body()
-
-        async def before_sending(is_kept_connection: bool) -> None:
-            await self._lease(seen)
-            self._is_kept_connection = is_kept_connection
-            if work.body.is_complete:
-                work.body.on_complete()
-
-        return await self._client.send(work.method, url, work.headers, parts, before_sending)
+    async def _before_sending(self, seen: Inspection, is_kept_connection: bool) -> None:
+        await self._lease(seen)
+        self._is_kept_connection = is_kept_connection
+        if self._work.body.is_complete:
+            self._work.body.on_complete()
 
     async def _lease(self, seen: Inspection) -> None:
         """Take a lease. Raises NotDelivered if the instance is not the one that was connected to."""
@@ -153,16 +164,6 @@ class Delivery:
         self._sent = time.monotonic()
         if self.leased is None or not _is_same(self.leased.seen, seen):
             raise _InstanceChanged("it changed while it was connected to")
-
-    async def _readable_body(self) -> bytes | AsyncIterable[bytes] | None:
-        """Return the body as the client sends it: with a length if that is known or soon will be, else in chunks."""
-        body = self._work.body
-        if body.is_empty:
-            return None
-        if any(name == "content-length" for name, _ in self._work.headers):
-            return body.parts()
-        whole = await body.gather()
-        return body.parts() if whole is None else whole
 
 
 def _is_same(one: Inspection, other: Inspection) -> bool:

@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from lifecycle.dispatch.agent_client import AgentClient, failure_reason
-from lifecycle.dispatch.delivery import Delivery, Work
+from lifecycle.dispatch.agent_client import AgentClient, BeforeSending, HandshakeRefused, failure_reason
+from lifecycle.dispatch.delivery import Delivery, Passed, Work
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow
 
@@ -16,7 +16,7 @@ from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow
 class Answer:
     """The agent's answer, as it comes. `close` must be called, however it ends."""
 
-    def __init__(self, response: aiohttp.ClientResponse, delivery: Delivery) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, delivery: Delivery[aiohttp.ClientResponse]) -> None:
         self.status = response.status
         self.raw_headers = response.raw_headers
         #: The URL that was asked.
@@ -46,6 +46,27 @@ class Answer:
         self._delivery.give_back()
 
 
+class AgentSocket:
+    """An open WebSocket of the agent's. `close` must be called, however it ends."""
+
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, delivery: Delivery[aiohttp.ClientWebSocketResponse]
+    ) -> None:
+        self.socket = socket
+        #: The number of the agent's latest start.
+        self.run = delivery.leased.run if delivery.leased else 0
+        self._delivery = delivery
+
+    def report_broken(self) -> None:
+        """Report that the agent broke off."""
+        self._delivery.report(HTTPStatus.SWITCHING_PROTOCOLS, "broke off")
+
+    async def close(self) -> None:
+        """Give the lease back, and close the WebSocket if it is open."""
+        self._delivery.give_back()
+        await self.socket.close()
+
+
 class Dispatcher:
     """Dispatches from coroutines."""
 
@@ -59,16 +80,13 @@ class Dispatcher:
 
         Raises UnknownInstance, LabelError, StartFailed, EngineUnreachable, AgentBrokeOff and AgentTooSlow.
         """
-        delivery = Delivery(self._wakes, self._client(), name, work)
-        try:
-            response = await delivery.deliver()
-        except BaseException as error:
-            if isinstance(error, AgentBrokeOff):
-                delivery.report(error.status, "broke off", error.error)
-            if isinstance(error, AgentTooSlow):
-                delivery.report(error.status, "had not begun its answer")
-            delivery.give_back()
-            raise
+        client = self._client()
+
+        async def send(url: str, before_sending: BeforeSending) -> aiohttp.ClientResponse:
+            return await client.send(work.method, url, work.headers, await work.content(), before_sending)
+
+        delivery = Delivery(self._wakes, name, work, send)
+        response = await _deliver(delivery)
         answer = Answer(response, delivery)
         why_not = _why_not_passable(response)
         if why_not:
@@ -78,6 +96,19 @@ class Dispatcher:
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             delivery.report(answer.status, f"answered {answer.status}")
         return answer
+
+    async def open_web_socket(self, name: str, work: Work, protocols: list[str]) -> AgentSocket:
+        """Return a WebSocket of the agent's. A cancelled call leaves nothing behind.
+
+        Raises the same errors as `dispatch`, and HandshakeRefused.
+        """
+        client = self._client()
+
+        async def send(url: str, before_sending: BeforeSending) -> aiohttp.ClientWebSocketResponse:
+            return await client.open_web_socket(url, work.headers, protocols, before_sending)
+
+        delivery = Delivery(self._wakes, name, work, send)
+        return AgentSocket(await _deliver(delivery), delivery)
 
     async def close_connections(self) -> None:
         """Close the connections of this event loop to agents."""
@@ -94,6 +125,21 @@ class Dispatcher:
         if loop not in self._clients:
             self._clients[loop] = AgentClient()
         return self._clients[loop]
+
+
+async def _deliver(delivery: Delivery[Passed]) -> Passed:
+    """Deliver work. If it fails, report what the agent has done wrong, and give the lease back."""
+    try:
+        return await delivery.deliver()
+    except BaseException as error:
+        if isinstance(error, AgentBrokeOff):
+            delivery.report(error.status, "broke off", error.error)
+        if isinstance(error, AgentTooSlow):
+            delivery.report(error.status, "had not begun its answer")
+        if isinstance(error, HandshakeRefused) and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            delivery.report(error.status, f"answered {error.status}")
+        delivery.give_back()
+        raise
 
 
 def _why_not_passable(response: aiohttp.ClientResponse) -> str:

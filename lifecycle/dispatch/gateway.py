@@ -137,8 +137,8 @@ async def _ask(scope: Any, body: Body) -> PassedAnswer | ProblemResponse:
         refused = _refuse(user, permitted, address, request)
         if refused or address is None:
             return refused or problem_of(unknown(request.path))
-        hop = _hop_of(address, request, scope)
-        headers, order = hop.to_agent(scope["headers"]), _order_of(request, user)
+        hop = hop_of(address, request, scope)
+        headers, order = hop.to_agent(scope["headers"]), order_of(request, user)
         work = Work(headers, body, scope["method"], address.target(), address.query, order)
         dispatcher = await assembly.dispatcher()
         return PassedAnswer.of(await dispatcher.dispatch(address.name, work), hop)
@@ -164,13 +164,14 @@ def _refuse(user: Any, permitted: bool, address: Address | None, request: HttpRe
     return refused
 
 
-def _order_of(request: HttpRequest, user: Any) -> Order:
+def order_of(request: HttpRequest, user: Any) -> Order:
     """Return who dispatches, and what the header `Dormouse-For` says the work is for."""
     work_for = read_for(request.headers.get("Dormouse-For", "").encode("latin-1", "replace"))
     return Order(Trigger.DISPATCH, work_for=work_for, **signature_of(user))
 
 
-def _hop_of(address: Address, request: HttpRequest, scope: Any) -> Hop:
+def hop_of(address: Address, request: HttpRequest, scope: Any) -> Hop:
+    """Return where a request came from, and where it goes."""
     client = (scope.get("client") or [""])[0]
     return Hop(
         client=client,
