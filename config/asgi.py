@@ -24,6 +24,7 @@ from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, stream
 from config.first_run import say_who_gets_in  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
+from lifecycle.dispatch.draining import work_in_flight  # noqa: E402
 from lifecycle.dispatch.gateway import Gateway  # noqa: E402
 from lifecycle.dispatch.web_socket import WebSocketGateway  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
@@ -71,7 +72,7 @@ def allow_open_files(wanted: int) -> None:
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
 stream_requests()
 daphne_web_socket.stream_web_sockets()
-end_in_order(assembly.shut_down)
+end_in_order(assembly.shut_down, lambda: work_in_flight.drain(settings.DORMOUSE_DRAIN.total_seconds()))
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()

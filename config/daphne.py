@@ -25,6 +25,7 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import daphne
@@ -35,6 +36,7 @@ from daphne.server import Server
 from django.core.exceptions import ImproperlyConfigured
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.web import http
 
 from config.connections import LimitedChannel
@@ -133,11 +135,16 @@ def web_request(send: Any) -> "StreamedRequest | None":
     return request if isinstance(request, StreamedRequest) else None
 
 
-def end_in_order(clean_up: Callable[[], None]) -> None:
-    """Install an orderly end: at SIGTERM or SIGINT, wait for all applications, call `clean_up`, and exit with code 0.
+def end_in_order(clean_up: Callable[[], None], drain: Callable[[], Awaitable[None]]) -> None:
+    """Install an orderly end, with exit code 0.
 
-    Both are bounded in time. A second signal ends the process at once.
+    At SIGTERM or SIGINT, `drain` is awaited while everything is served on. Then, or at a second signal, applications
+    are cancelled and waited for, and `clean_up` is called; both are bounded in time. A signal after that ends the
+    process at once.
     """
+    reactor_now: Any = reactor
+    # Later, because Twisted sets handlers of its own when it begins to run.
+    reactor_now.callWhenRunning(reactor_now.callLater, 0, _take_signals, drain)
     triggers: Any = reactor  # the stubs of Twisted have this signature wrong
     triggers.addSystemEventTrigger("before", "shutdown", _end_applications)
     triggers.addSystemEventTrigger("after", "shutdown", _leave, clean_up)
@@ -169,6 +176,32 @@ async def _cancel_and_wait() -> None:
     if tasks:
         logger.warning("%d requests did not end within %d s", len(tasks), END_SECONDS)
     await asyncio.sleep(FLUSH_SECONDS)
+
+
+def _take_signals(drain: Callable[[], Awaitable[None]]) -> None:
+    draining: list[asyncio.Task[None]] = []
+
+    def end() -> None:
+        if draining:
+            _stop_reactor()
+        else:
+            draining.append(asyncio.ensure_future(_drain_and_stop(drain)))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: reactor.callFromThread(end))
+
+
+async def _drain_and_stop(drain: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await drain()
+    finally:
+        _stop_reactor()
+
+
+def _stop_reactor() -> None:
+    running: Any = reactor
+    with suppress(ReactorNotRunning):  # it stops already
+        running.stop()
 
 
 def _leave(clean_up: Callable[[], None]) -> None:
@@ -312,12 +345,17 @@ class StreamedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
             self.channel._send100Continue()
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Send a part of the answer. One that begins before the body has ended is the last of its connection."""
-        if message["type"] == "http.response.start" and self.channel is not None and not self.body.is_complete:
+        """Send a part of the answer. One that begins before the body has ended is the last of its connection.
+
+        So is one that says so.
+        """
+        is_start = message["type"] == "http.response.start" and self.channel is not None
+        is_last = is_start and (not self.body.is_complete or (b"connection", b"close") in message.get("headers", []))
+        super().handle_reply(message)
+        if is_last:
             self.channel.persistent = False
             self.channel.setTimeout(None)
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        super().handle_reply(message)
 
     def handle_exception(self, exception: BaseException) -> None:
         """Answer 500, or cut the connection if the answer has begun: daphne's checker would die of a second one."""

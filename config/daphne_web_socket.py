@@ -26,6 +26,8 @@ MAX_REASON_BYTES = 123
 class StreamedWebSocket(WebSocketProtocol):  # type: ignore[misc]  # daphne is not typed
     """daphne's protocol of one WebSocket, which is paused while its application is busy."""
 
+    last_ping: float
+
     def onConnect(self, request: Any) -> Any:  # noqa: N802  # autobahn's names
         """Begin without a producer: the transport still has the HTTP channel that it came from."""
         self._waiting_bytes = 0
@@ -119,7 +121,8 @@ class WebSocketBackpressure:
             return message
 
         async def send_with_room(message: dict[str, Any]) -> None:
-            await protocol.has_room.wait()
+            if message["type"] == "websocket.send":
+                await protocol.has_room.wait()
             await send(message)
 
         await self.app(scope, receive_and_note, send_with_room)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from access.database import NOT_MIGRATED, is_migrated
 from lifecycle import assembly
+from lifecycle.dispatch.draining import work_in_flight
 
 
 class HealthMiddleware:
@@ -49,6 +50,8 @@ def _find_trouble() -> str:
 
 def _find_unreadiness() -> str:
     """Return why no requests should be sent here, or an empty text. Raises DatabaseError."""
+    if work_in_flight.is_draining:
+        return "This process is ending."
     return _find_trouble() or ("" if is_migrated() else NOT_MIGRATED)
 
 

@@ -115,6 +115,9 @@ for name, value, choices in (
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of: {', '.join(choices)}")
 
 
+#: How long work in flight may go on when the web process is told to end.
+DORMOUSE_DRAIN: timedelta = env.timedelta("DORMOUSE_DRAIN", timedelta(seconds=30))
+
 #: A server that disappears without closing its connections is noticed within a minute. With the operating system's
 #: defaults that takes a quarter of an hour.
 POSTGRESQL_GONE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 30_000}

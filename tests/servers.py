@@ -51,7 +51,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
-        self.environment = os.environ | {"DORMOUSE_SUPERVISOR": "external"} | environment
+        self.environment = os.environ | {"DORMOUSE_SUPERVISOR": "external", "DORMOUSE_DRAIN": "0"} | environment
         self.start()
 
     def start(self) -> Self:

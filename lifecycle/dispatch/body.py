@@ -32,7 +32,8 @@ class Body:
         self._gathered: list[bytes] = []
         self._listener: asyncio.Task[None] | None = None
         self._work: asyncio.Task[Any] | None = None
-        self._caller_is_gone = False
+        #: Whether the caller has hung up.
+        self.caller_is_gone = False
         #: Whether the agent was given all of it.
         self.is_complete = is_empty
         #: Called when the agent has been given all of it.
@@ -58,7 +59,7 @@ class Body:
         try:
             yield
         except asyncio.CancelledError:
-            if not self._caller_is_gone or self._work.uncancel():
+            if not self.caller_is_gone or self._work.uncancel():
                 raise
         finally:
             if self._listener:
@@ -97,6 +98,6 @@ class Body:
     async def _listen(self) -> None:
         while (message := await self._receive())["type"] != "http.disconnect":
             await self._pieces.put(message)
-        self._caller_is_gone = True
+        self.caller_is_gone = True
         if self._work:
             self._work.cancel()

@@ -17,6 +17,7 @@ from lifecycle.agent_http import agent_url
 from lifecycle.clock import milliseconds
 from lifecycle.dispatch.agent_client import BeforeSending, NotDelivered, SendFailed
 from lifecycle.dispatch.body import Body
+from lifecycle.dispatch.draining import work_in_flight
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import PREFIX
@@ -124,6 +125,10 @@ class Delivery(Generic[Passed]):
         error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
         more = self._work.order.caller() | ({"trace_id": self._work.trace_id} if self._work.trace_id else {})
         self._wakes.work_failures.report(self.name, status=int(status), error=error, seconds=seconds, **more)
+
+    def is_cut_off(self) -> bool:
+        """Return whether a cancelled delivery was cancelled because this process ends, and not by its caller."""
+        return self.leased is not None and work_in_flight.is_draining and not self._work.body.caller_is_gone
 
     def give_back(self) -> None:
         """Give the lease back, if there is one."""

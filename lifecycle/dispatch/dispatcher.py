@@ -12,6 +12,9 @@ from lifecycle.dispatch.delivery import Delivery, Passed, Work
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow
 
+#: What is told of work that this process breaks off at its end.
+CUT_OFF = ("was cut off", "Dormouse has ended")
+
 
 class Answer:
     """The agent's answer, as it comes. `close` must be called, however it ends."""
@@ -39,6 +42,10 @@ class Answer:
         """Report that the agent broke off and that the caller got `status`. Return the error to raise."""
         self._delivery.report(status, "broke off", why)
         return AgentBrokeOff(self._delivery.name, why)
+
+    def report_cut_off(self) -> None:
+        """Report that this process ends before the answer has."""
+        self._delivery.report(self.status, *CUT_OFF)
 
     def close(self) -> None:
         """Give the lease back, and close the connection unless the answer has come to its end."""
@@ -136,6 +143,8 @@ async def _deliver(delivery: Delivery[Passed]) -> Passed:
             delivery.report(error.status, "broke off", error.error)
         if isinstance(error, AgentTooSlow):
             delivery.report(error.status, "had not begun its answer")
+        if isinstance(error, asyncio.CancelledError) and delivery.is_cut_off():
+            delivery.report(HTTPStatus.SERVICE_UNAVAILABLE, *CUT_OFF)
         if isinstance(error, HandshakeRefused) and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             delivery.report(error.status, f"answered {error.status}")
         delivery.give_back()

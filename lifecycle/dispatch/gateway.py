@@ -4,6 +4,7 @@ POST /api/instances/NAME/dispatch goes to the label `dispatch-path`. Any method 
 goes to that path and query. Access is decided on the headers; nothing is held whole.
 """
 
+import asyncio
 import logging
 import re
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from lifecycle.api.answers import can_be_a_name, problem_of, unknown
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import Answer
+from lifecycle.dispatch.draining import draining_problem, work_in_flight
 from lifecycle.dispatch.headers import Hop, LeadsElsewhere
 from lifecycle.exceptions import AgentBrokeOff, LifecycleError
 from lifecycle.transitions.orders import Order, Trigger, read_for
@@ -86,15 +88,20 @@ class Gateway:
         Raises AgentBrokeOff if the answer has begun: then the server must close the connection.
         """
         body = Body(receive, is_empty=_has_no_body(scope), waits_for_continue=_waits_for_continue(scope))
-        async with body.watched():
-            passed = await _ask(scope, body)
-            if isinstance(passed, ProblemResponse):
-                await send_response(passed, send)
-                return
-            try:
-                await passed.send(send)
-            finally:
-                passed.answer.close()
+        with work_in_flight.one():
+            async with body.watched():
+                passed = await _ask(scope, body)
+                if isinstance(passed, ProblemResponse):
+                    await send_response(passed, send)
+                    return
+                try:
+                    await passed.send(send)
+                except asyncio.CancelledError:
+                    if work_in_flight.is_draining and not body.caller_is_gone:
+                        passed.answer.report_cut_off()
+                    raise
+                finally:
+                    passed.answer.close()
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,8 @@ async def _ask(scope: Any, body: Body) -> PassedAnswer | ProblemResponse:
         refused = _refuse(user, permitted, address, request)
         if refused or address is None:
             return refused or problem_of(unknown(request.path))
+        if work_in_flight.is_draining:
+            return draining_problem()
         hop = hop_of(address, request, scope)
         headers, order = hop.to_agent(scope["headers"]), order_of(request, user)
         work = Work(headers, body, scope["method"], address.target(), address.query, order)
@@ -171,7 +180,7 @@ def order_of(request: HttpRequest, user: Any) -> Order:
 
 
 def hop_of(address: Address, request: HttpRequest, scope: Any) -> Hop:
-    """Return where a request came from, and where it goes."""
+    """Return what the headers in both directions depend on."""
     client = (scope.get("client") or [""])[0]
     return Hop(
         client=client,

@@ -49,7 +49,7 @@ class LeadsElsewhere(Exception):
 
 @dataclass(frozen=True)
 class Hop:
-    """Where a request came from, and where it goes."""
+    """The way of one request through Dormouse: its caller, the address that the caller used, and the agent."""
 
     #: The address of the caller, or of the proxy before us.
     client: str

@@ -21,6 +21,7 @@ from lifecycle.dispatch.agent_client import HandshakeRefused
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import AgentSocket
+from lifecycle.dispatch.draining import draining_problem, work_in_flight
 from lifecycle.dispatch.gateway import Address, hop_of, order_of
 from lifecycle.exceptions import LifecycleError
 
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 #: Codes of RFC 6455, section 7.4.1. The first two are never sent: no code was sent, and the connection broke.
 NO_CODE, BROKEN = 1005, 1006
-NORMAL, GOING_AWAY, BAD_GATEWAY = 1000, 1001, 1014
+NORMAL, GOING_AWAY, SERVICE_RESTART, BAD_GATEWAY = 1000, 1001, 1012, 1014
 
 
 class WebSocketGateway:
@@ -63,6 +64,11 @@ class _Refusing:
 
 
 async def _serve(scope: Any, receive: Any, send: Any) -> None:
+    with work_in_flight.one():
+        await _serve_one(scope, receive, send)
+
+
+async def _serve_one(scope: Any, receive: Any, send: Any) -> None:
     found = await _connect(scope)
     if isinstance(found, ProblemResponse):
         logger.info("A WebSocket was refused with %d (%r)", found.status_code, found.detail)
@@ -87,6 +93,8 @@ async def _connect(scope: Any) -> AgentSocket | ProblemResponse:
         refused = _refuse(user, permitted, address, request)
         if refused or address is None:
             return refused or problem_of(unknown(request.path))
+        if work_in_flight.is_draining:
+            return draining_problem()
         passed = [(name, value) for name, value in scope["headers"] if not name.startswith(b"sec-websocket-")]
         headers, order = hop_of(address, request, scope).to_agent(passed), order_of(request, user)
         work = Work(headers, Body.of(b""), "GET", address.target(), order=order)
@@ -119,6 +127,9 @@ async def _pass_messages(agent: AgentSocket, receive: Any, send: Any) -> None:
     from_agent = asyncio.create_task(_pass_to_caller(agent, send))
     try:
         await asyncio.wait({from_caller, from_agent}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await send({"type": "websocket.close", "code": SERVICE_RESTART, "reason": "Dormouse is ending"})
+        raise
     finally:
         for task in (from_caller, from_agent):
             task.cancel()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -219,3 +220,14 @@ def test_an_upgrade_that_is_no_proxy_is_refused(server):
     headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", **server.bearer}
     for path in ("dispatch", "dispatch/x", ""):
         assert httpx.get(f"{server.url}/api/instances/{NAME}/{path}", headers=headers).status_code == 403
+
+
+def test_an_end_of_the_process_closes_with_1012(server):
+    with open_socket(server) as socket:
+        socket.send("x")
+        assert socket.recv(DEADLINE_SECONDS) == "x"
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(DEADLINE_SECONDS)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, "Dormouse is ending")
+    assert server.process.wait(DEADLINE_SECONDS) == 0
