@@ -75,6 +75,7 @@ DORMOUSE_VERSION = config.__version__
 #: Where everything is served below, without a slash at its end: "/dormouse", or an empty text.
 DORMOUSE_BASE_PATH: str = env.str("DORMOUSE_BASE_PATH", "").rstrip("/")
 DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
+DORMOUSE_NETWORK = env.str("DORMOUSE_NETWORK", "")
 DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
 DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
 DORMOUSE_SUPERVISOR = env.str("DORMOUSE_SUPERVISOR", "embedded")

@@ -19,7 +19,7 @@ def engine_from_settings() -> Engine:
         from lifecycle.engines.docker import DockerEngine
         from lifecycle.engines.docker_addresses import own_id
 
-        return DockerEngine(own_id=own_id(), scope=settings.DORMOUSE_SCOPE)
+        return DockerEngine(own_id=own_id(), scope=settings.DORMOUSE_SCOPE, network=settings.DORMOUSE_NETWORK)
     from lifecycle.engines.process import ProcessEngine
 
     agents_file = settings.DORMOUSE_AGENTS_FILE

@@ -53,8 +53,17 @@ class DockerEngine(Engine):
 
     name = "docker"
 
-    def __init__(self, environment: Mapping[str, str] = os.environ, own_id: str | None = None, scope: str = "") -> None:
-        """Set up the engine, for the containers of `scope`. `own_id` is the container in which Dormouse itself runs."""
+    def __init__(
+        self,
+        environment: Mapping[str, str] = os.environ,
+        own_id: str | None = None,
+        scope: str = "",
+        network: str = "",
+    ) -> None:
+        """Set up the engine, for the containers of `scope`. `own_id` is the container in which Dormouse itself runs.
+
+        `network` is the one on which containers are reached that are on it and have no label `dormouse.network`.
+        """
         self._scope = scope
         self._environment = dict(environment)
         self._lock = threading.Lock()
@@ -62,6 +71,7 @@ class DockerEngine(Engine):
         #: Connected clients, by their timeout in seconds.
         self._clients: dict[int, Any] = {}
         self._own_id = own_id
+        self._network = network
         self._viewpoints: WeakKeyDictionary[Any, Viewpoint] = WeakKeyDictionary()
 
     def instances(self) -> list[ListedInstance]:
@@ -167,7 +177,7 @@ class DockerEngine(Engine):
             if self._own_id:
                 with suppress(NotFound):  # it is a container of another engine
                     own = networks_of(api.inspect_container(self._own_id))
-            self._viewpoints[api] = Viewpoint(engine_host(api), own)
+            self._viewpoints[api] = Viewpoint(engine_host(api), own, self._network)
         return self._viewpoints[api]
 
     def _call(self, call: str, name: str, do: Callable[[Any], T], seconds: int = ASK_SECONDS) -> T:

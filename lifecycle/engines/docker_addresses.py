@@ -28,6 +28,8 @@ class Viewpoint:
     engine_host: str | None = None
     #: The networks of Dormouse's own container, with their gateways. None: it is no container of this engine.
     own_networks: Mapping[str, str] | None = None
+    #: The network to use of containers that are on it and have no label for that. Empty: none.
+    default_network: str = ""
 
 
 def engine_host(api: Any) -> str | None:
@@ -55,10 +57,13 @@ def candidates(
 ) -> tuple[Address, ...]:
     """Return where `port` of a running container may be reached, the likeliest first.
 
-    `network` is the name of the one network to use, as the label `dormouse.network` says. None: any of them.
+    `network` is the name of the one network to use, as the label `dormouse.network` says. None: the default network if
+    the container is on it, else any of its networks.
     """
     own = viewpoint.own_networks
     networks = container["NetworkSettings"].get("Networks") or {}
+    if not network and viewpoint.default_network in networks:
+        network = viewpoint.default_network
     if network:
         return _on(networks, [network], port)
     if own is not None:

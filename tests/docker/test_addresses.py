@@ -110,6 +110,24 @@ def test_the_label_names_the_one_network(lifecycle, containers, networks):
     assert lifecycle.engine.inspect(name).addresses == ((own_ip(containers.api, name, good), PORT),)
 
 
+def test_the_setting_names_the_network_of_those_that_are_on_it_and_have_no_label(containers, networks):
+    both, lost, good = two_networks(containers, networks)
+    labelled = containers.create(host_config={"network_mode": good}, network=good)
+    containers.api.connect_container_to_network(labelled, lost)
+    elsewhere = containers.create()
+    engine = DockerEngine(os.environ | {"DOCKER_HOST": HOST}, network=lost)
+    found = {}
+    for name in (both, labelled, elsewhere):
+        engine.start(name)
+        found[name] = [host for host, _ in engine.inspect(name).addresses]
+    api = containers.api
+    assert found == {
+        both: [own_ip(api, both, lost)],
+        labelled: [own_ip(api, labelled, good)],
+        elsewhere: ["127.0.0.1"],
+    }
+
+
 def test_a_label_that_names_another_network_is_said_before_anything_is_started(lifecycle, containers):
     name = containers.create(network="backend")
     with pytest.raises(LabelError, match=r"dormouse\.network='backend' is no network of the container: it is on"):
