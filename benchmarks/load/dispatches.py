@@ -72,6 +72,12 @@ class Agent:
         self._api.start(self.name)
         return began
 
+    def pause(self) -> None:
+        self._api.pause(self.name)
+
+    def resume(self) -> None:
+        self._api.unpause(self.name)
+
     def kill(self) -> None:
         self._api.kill(self.name)
         self._api.wait(self.name)
@@ -99,6 +105,26 @@ class Waker:
 
     def put_to_sleep(self, name: str) -> None:
         self._database.execute(FALL_ASLEEP, [name])
+
+
+def resumed_ms(agent: Agent, waker: Waker, times: int) -> tuple[list[float], list[float]]:
+    """Return how long a paused agent takes to answer: after an `unpause` by hand, and to a dispatch, in ms."""
+    waker.dispatch(agent.name)
+    by_hand: list[float] = []
+    dispatched: list[float] = []
+    with httpx.Client(timeout=SECONDS) as client:
+        for _ in range(times):
+            agent.pause()
+            began = time.perf_counter()
+            agent.resume()
+            client.post(f"{agent.url}cgi-bin/work", content=b"work").raise_for_status()
+            by_hand.append((time.perf_counter() - began) * 1000)
+            agent.pause()
+            waker.put_to_sleep(agent.name)
+            began = time.perf_counter()
+            waker.dispatch(agent.name)
+            dispatched.append((time.perf_counter() - began) * 1000)
+    return by_hand, dispatched
 
 
 def added_ms(agent: Agent, waker: Waker, times: int) -> tuple[list[float], list[float]]:

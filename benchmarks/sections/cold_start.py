@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 from docker import APIClient
 
-from benchmarks.load.dispatches import Agent, Waker, added_ms
+from benchmarks.load.dispatches import Agent, Waker, added_ms, resumed_ms
 from benchmarks.report import Section, Table, number, percentile, ratio
 from benchmarks.servers import dormouse
 from tests.docker.support.containers import BUSYBOX, IMAGE, Containers, image
@@ -32,6 +32,9 @@ ready moment. *Dormouse*: `POST /api/instances/NAME/dispatch` to a sleeping one,
 Late is how long after the agent's ready moment it was seen. Dormouse runs without its supervisor, so that the engine's
 other containers are left alone. The ratio is Dormouse's to the floor."""
 ABOUT_ADDED = "A dispatch to a running instance beside the same request to its agent, by turns, {times} of each."
+ABOUT_RESUMED = """\
+A dispatch to a paused instance (`dormouse.sleep=pause`) until its answer, beside `unpause` through the Docker SDK and
+the same request to its agent, by turns, {times} of each."""
 
 
 @dataclass
@@ -61,8 +64,13 @@ def run(folder: Path, quick: bool) -> Section:
         agents = {boot: [new_agent(containers, boot) for _ in range(2)] for boot in boots}
         measured = measure(agents, waker, hub, times)
         direct, dispatched = added_ms(new_agent(containers, "0"), waker, requests)
+        by_hand, resumed = resumed_ms(new_agent(containers, "0", sleep="pause"), waker, requests)
     missing = "" if hub else " JupyterHub was not measured: `make bench` installs it."
-    tables = {"": table(measured), ABOUT_ADDED.format(times=requests): added(direct, dispatched)}
+    tables = {
+        "": table(measured),
+        ABOUT_ADDED.format(times=requests): added(direct, dispatched, "to the agent"),
+        ABOUT_RESUMED.format(times=requests): added(by_hand, resumed, "by hand"),
+    }
     return Section(TITLE, ABOUT.format(times=times) + missing, tables)
 
 
@@ -77,9 +85,9 @@ def engine() -> Iterator[Containers]:
             containers.remove_all()
 
 
-def new_agent(containers: Containers, boot_seconds: str) -> Agent:
+def new_agent(containers: Containers, boot_seconds: str, **labels: str) -> Agent:
     port = free_port()
-    name = containers.create(environment={"BOOT": boot_seconds}, host_port=port, **cast(Any, LABELS))
+    name = containers.create(environment={"BOOT": boot_seconds}, host_port=port, **cast(Any, LABELS | labels))
     return Agent(containers.api, name, port)
 
 
@@ -161,9 +169,9 @@ def table(measured: dict[str, Times]) -> Table:
     return Table(head, rows)
 
 
-def added(direct: list[float], dispatched: list[float]) -> Table:
+def added(direct: list[float], dispatched: list[float], name: str) -> Table:
     rows = []
     for percent in (50, 95):
         one, other = percentile(direct, percent), percentile(dispatched, percent)
         rows.append([f"p{percent}", *(f"{number(ms)} ms" for ms in (one, other, other - one))])
-    return Table(["", "to the agent", "dispatched", "added"], rows)
+    return Table(["", name, "dispatched", "added"], rows)
