@@ -106,6 +106,11 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         values = {"idle_seconds": None, "stop_failure": failure}
         return self._compare_and_swap(row, state=State.READY, owner=None, since=now, **values)
 
+    def give_stop_up(self, row: "Instance", *, now: datetime) -> bool:
+        """End a stop that was not made: the instance is ready, and its idle time begins."""
+        values = {"state": State.READY, "idle_seconds": None, "last_used": now}
+        return self._compare_and_swap(row, owner=None, since=now, **values)
+
     # What people and other programs did.
 
     def adopt(self, row: "Instance", *, now: datetime, incarnation: str, needs: list[str]) -> bool:

@@ -137,6 +137,12 @@ class HeardEnd:
     exit_code: int | None = None
 
 
+def are_of_two_containers(one: str, other: str) -> bool:
+    """Return whether two incarnations (`id@StartedAt`) are of two containers. Those without an id are not."""
+    (one_id, *_), (other_id, *_) = one.split("@"), other.split("@")
+    return "@" in one and "@" in other and one_id != other_id
+
+
 class Engine(ABC):
     """Runs instances. Its methods block, and any thread may call them.
 

@@ -185,6 +185,10 @@ class Claims:
         settle = partial(Instance.objects.settle_stop_failed, failure=failure)
         self._settle(row, signals.lazy_stop_failed if tries == 1 else None, data, settle)
 
+    def give_stop_up(self, row: Instance) -> None:
+        """End a stop that was not made, without an event. Raises ClaimLost."""
+        self._settle(row, None, {}, Instance.objects.give_stop_up)
+
     def _may_claim(self) -> bool:
         """Return False if other workers may take this worker for dead."""
         return not self._worker.heartbeat_overdue()

@@ -5,12 +5,16 @@ from datetime import timedelta
 from typing import Any
 
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine, Phase
+from lifecycle.engines.base import Engine, Inspection, Phase, are_of_two_containers
 from lifecycle.engines.labels import Labels, default_of
 from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
 from lifecycle.models import Instance, Lease, Mode, State
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.orders import Order, Trigger
+
+
+class _AnotherContainer(Exception):
+    """Containers were renamed: the name belongs to another container than the one that was idle."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Stopping:
         """
         try:
             self.stop_engine(row, may_pause=True)
+        except _AnotherContainer:
+            self.claims.give_stop_up(row)
         except EngineRefused as refusal:
             self.claims.settle_stop_failed(row, refusal.error, **more)
         else:
@@ -61,7 +67,10 @@ class Stopping:
         """
         mode = Mode.STOP
         try:
-            labels = self._labels(row.name)
+            seen = self._inspect(row.name)
+            if seen and row.state == State.STOPPING and are_of_two_containers(seen.incarnation, row.incarnation):
+                raise _AnotherContainer
+            labels = _labels_of(seen)
             if may_pause and labels:
                 mode = Mode(labels.sleep)
                 self.claims.set_mode(row, mode)
@@ -90,11 +99,11 @@ class Stopping:
         is_paused = mode == Mode.PAUSE and seen.phase is Phase.PAUSED
         return not seen.ended and not is_paused
 
-    def _labels(self, name: str) -> Labels | None:
-        """Return the instance's labels, or None if the engine's answer or a label cannot be read. Raises Missing."""
+    def _inspect(self, name: str) -> Inspection | None:
+        """Return an inspection, or None if the engine's answer cannot be read. Raises Missing."""
         try:
-            return self.engine.inspect(name).settings()
-        except (EngineRefused, EngineNonsense, LabelError):
+            return self.engine.inspect(name)
+        except (EngineRefused, EngineNonsense):
             return None
 
     def _is_idle(self, row: Instance) -> bool:
@@ -104,6 +113,11 @@ class Stopping:
             return False
         is_idle = row.idle_timeout is not None and now - row.last_used >= row.idle_timeout
         return is_idle and (row.next_stop_try is None or now >= row.next_stop_try)
+
+
+def _labels_of(seen: Inspection | None) -> Labels | None:
+    """Return the labels, or None if they cannot be read."""
+    return None if seen is None or isinstance(seen.labels, LabelError) else seen.labels
 
 
 def _grace_seconds(labels: Labels | None) -> float:

@@ -114,3 +114,13 @@ def test_a_worker_whose_heartbeat_fails_ends_no_leases(lifecycle, engine, box, c
         recover(lifecycle)
         stop_idle(lifecycle)
     assert events.types == ["lazy_started"]
+
+
+def test_another_container_that_has_got_its_name_is_not_stopped(lifecycle, engine, clock, box, events):
+    idle(lifecycle, clock, 75)
+    events.clear()
+    (claimed,) = lifecycle.stopping.find_idle()
+    claimed.incarnation = "the-renamed-one@2026-11-26T13:00:00Z"
+    lifecycle.stopping.stop_idle(claimed)
+    assert (box.running, engine.count("stop"), events) == (True, 0, [])
+    assert (row().state, row().last_used) == (State.READY, clock.now())
