@@ -32,6 +32,7 @@ printf 'Content-Type: text/plain\\r\\n\\r\\n'
 printf 'working on: '
 cat
 echo
+sleep "${TAKES:-0}"
 [ "$HOLD" ] && until [ -e /go ]; do sleep 0.05; done
 echo "done"
 """
@@ -77,10 +78,11 @@ class Containers:
         host_config: dict[str, Any] | None = None,
         healthcheck: dict[str, Any] | None = None,
         exposed: bool = True,
+        name: str = "",
         **keys: str,
     ) -> str:
         """A container that does not run yet; `keys` are labels without their prefix. Returns its name."""
-        name = f"agent-{uuid.uuid4().hex[:8]}"
+        name = name or f"agent-{uuid.uuid4().hex[:8]}"
         published = {PORT: ("127.0.0.1", host_port) if host_port else ("127.0.0.1",)} if exposed else None
         labels = {PREFIX + key.replace("_", "-"): value for key, value in keys.items()}
         self.api.create_container(
