@@ -56,6 +56,18 @@ def test_one_that_is_due_is_about_to_sleep(signed_in: Client, now: datetime):
     assertContains(signed_in.get(ADDRESS), "Idle: about to sleep")
 
 
+def test_one_that_is_paused_says_so(signed_in: Client, now: datetime):
+    instance(last_used=now, mode="pause")
+    assertContains(signed_in.get(ADDRESS), "Paused, and in memory. Last work ended")
+
+
+def test_one_that_another_needs_says_so_and_is_not_about_to_sleep(signed_in: Client, now: datetime):
+    instance(state="ready", last_used=now - timedelta(hours=2), idle_timeout=timedelta(hours=1))
+    instance("<writer>", state="ready", needs=["reviewer-default"])
+    assertContains(signed_in.get(ADDRESS), "Idle: awake because &lt;writer&gt; needs it")
+    assertNotContains(signed_in.get(ADDRESS), "about to sleep")
+
+
 @pytest.mark.parametrize("timeout", [None, timedelta(0)])
 def test_one_without_a_timeout_never_sleeps(signed_in: Client, now: datetime, timeout: timedelta | None):
     instance(state="ready", last_used=now, idle_timeout=timeout)
