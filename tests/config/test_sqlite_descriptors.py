@@ -43,4 +43,4 @@ def test_descriptors_are_bounded_by_the_connections_that_were_open_at_once():
     before = descriptors()
     for _ in range(5):
         connect_at_once(AT_ONCE)
-        assert before < descriptors() <= before + AT_ONCE
+        assert before <= descriptors() <= before + AT_ONCE  # earlier tests may have left some that are used again
