@@ -64,18 +64,18 @@ class EventContext:
         return self._milliseconds("ready_ms")
 
     @property
-    def logs_command(self) -> str:
-        """The command that shows the container's output around the event, or an empty text."""
-        if settings.DORMOUSE_ENGINE != "docker" or not self.event.instance:
-            return ""
-        since = (self.event.at - timedelta(minutes=5)).astimezone(UTC).isoformat(timespec="seconds")
-        until = (self.event.at + timedelta(minutes=1)).astimezone(UTC).isoformat(timespec="seconds")
-        return f"docker logs --timestamps --since {since} --until {until} {shlex.quote(self.event.instance)}"
-
-    @property
     def _same_instance(self) -> EventLogQuerySet:
         return EventLog.objects.matching([self.event.instance])
 
     def _milliseconds(self, name: str) -> int | None:
         value = self.event.data.get(name)
         return value if isinstance(value, int) else None
+
+
+def logs_command(event: EventLog) -> str:
+    """Return the command that shows the container's output around an event, or an empty text."""
+    if settings.DORMOUSE_ENGINE != "docker" or not event.instance:
+        return ""
+    since = (event.at - timedelta(minutes=5)).astimezone(UTC).isoformat(timespec="seconds")
+    until = (event.at + timedelta(minutes=1)).astimezone(UTC).isoformat(timespec="seconds")
+    return f"docker logs --timestamps --since {since} --until {until} {shlex.quote(event.instance)}"

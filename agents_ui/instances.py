@@ -45,7 +45,7 @@ class Card:
     @property
     def group(self) -> str:
         """The name of the group in which it is counted: the first of GROUPS that fits."""
-        if self.is_alarming or self.exit:
+        if self.is_alarming or self.exit or self.stop_failure:
             return "failed"
         if self.instance.label_error:
             return "in error"
@@ -115,6 +115,18 @@ class Card:
     def exited_at(self) -> datetime | None:
         """The time when its latest run ended."""
         return parse_datetime(str((self.instance.exit or {}).get("at", "")))
+
+    @cached_property
+    def trouble_event(self) -> int | None:
+        """The id of the latest event about its failed stop or the end of its latest run, if one of them is shown."""
+        type = "container.lazy_stop_failed" if self.stop_failure else "container.exited" if self.exit else ""
+        found = type and EventLog.objects.matching([self.instance.name], [type]).order_by("-id").first()
+        return found.id if found else None
+
+    @property
+    def was_never_used(self) -> bool:
+        """True if no work was ever dispatched to it."""
+        return self.instance.last_used is None and not self.instance.run and not self.leases
 
     @property
     def has_just_failed(self) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 from django.utils import timezone
 
+from agents_ui.event_context import logs_command
 from events import event_types
 from events.log import replace_unstorable
 from events.models import EventLog, EventLogQuerySet, LogFloor
@@ -121,6 +122,16 @@ class Row:
     def error(self) -> str:
         """The error of a failure."""
         return str(self.event.data.get("error") or "none was given")
+
+    @property
+    def advice(self) -> str:
+        """What to do about a failure, if its error does not say that."""
+        return event_types.advice_on(self.event)
+
+    @property
+    def logs_command(self) -> str:
+        """The command that shows the container's output around the event, or an empty text."""
+        return logs_command(self.event)
 
     @property
     def output(self) -> str:

@@ -63,6 +63,22 @@ CAUSES = {
     "dependency": "an agent that it needs failed to start",
 }
 
+#: What to do about a failure, by its cause. The error of the other causes says that itself.
+ADVICE = {
+    "engine_unreachable": "Check that the engine runs. It is asked again every few seconds.",
+    "exited": "Read its output. The next dispatch starts it again.",
+    "oom": "Give it more memory, or let it use less. The next dispatch starts it again.",
+    "not_ready": "Read its output for what it waits for, or give it more time with the label dormouse.start-timeout.",
+    "interrupted": "Dispatch again: the next start does not depend on this one.",
+}
+_STOP_ADVICE = (
+    "Stop it yourself, or correct what the engine says. It takes work meanwhile, and the stop is tried again."
+)
+_WORK_ADVICE = (
+    "Read its output at that time. This work is not sent again; the next dispatch reaches the agent as usual."
+)
+_SLOW_ADVICE = "Read its output at that time, or give it longer to answer with the label dormouse.dispatch-timeout."
+
 #: The types whose events are all failures.
 FAILURE_TYPES = frozenset(type for type, display in DISPLAYS.items() if display.is_failure is True)
 #: What `is_failed_exit` decides, as a condition of the database.
@@ -94,6 +110,17 @@ def is_failure(event: EventLog) -> bool:
 def icon_of(event: EventLog) -> str:
     """Return the name of the event's icon. Every failure has the same."""
     return "alert" if is_failure(event) else display_of(event.type).icon
+
+
+def advice_on(event: EventLog) -> str:
+    """Return what to do about a failure, or an empty text if its error says that, or nothing is known."""
+    if not is_failure(event):
+        return ""
+    if event.type == "container.lazy_stop_failed":
+        return _STOP_ADVICE
+    if event.type == "work.failed":
+        return _SLOW_ADVICE if event.data.get("status") == 504 else _WORK_ADVICE
+    return ADVICE.get(str(event.data.get("cause")), "")
 
 
 def predicate_of(event: EventLog) -> str | None:

@@ -226,9 +226,9 @@ def test_agents_that_the_engine_has_lost_are_named(signed_in: Client, now: datet
     Instance.objects.create(name="agent-of-old", since=now, present=False, absent_since=now - timedelta(days=8))
     page = signed_in.get(ADDRESS)
     assertContains(page, "The engine does not have these agents any more:")
-    assertContains(page, "agent-pruned, since")
+    assertContains(page, "agent-pruned</a>, since")
     assertNotContains(page, "No agents yet")
-    assertNotContains(page, "agent-of-old, since")
+    assertNotContains(page, "agent-of-old</a>, since")
 
 
 def test_an_engine_that_is_down_does_not_say_how_to_have_an_agent(signed_in: Client, now: datetime):

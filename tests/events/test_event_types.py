@@ -1,6 +1,6 @@
 import pytest
 
-from events.event_types import display_of, format_duration, sentence_of
+from events.event_types import advice_on, display_of, format_duration, sentence_of
 from events.models import EventLog
 
 
@@ -95,3 +95,22 @@ def test_every_type_has_a_title(type):
 )
 def test_durations_are_rounded_down_to_what_one_says(seconds, text):
     assert format_duration(round(seconds * 1000)) == text
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "words"),
+    [
+        ("container.lazy_start_failed", {"cause": "oom"}, "more memory"),
+        ("container.lazy_start_failed", {"cause": "start_rejected"}, ""),
+        ("container.lazy_start_failed", {"cause": ["odd"]}, ""),
+        ("container.exited", {"cause": "exited"}, "Read its output"),
+        ("container.lazy_stop_failed", {}, "Stop it yourself"),
+        ("work.failed", {"status": 504}, "dispatch-timeout"),
+        ("work.failed", {"status": 500}, "Read its output at that time"),
+        ("deploy.finished", {"cause": "exited"}, ""),
+    ],
+)
+def test_advice_is_given_where_the_error_does_not_say_what_to_do(type, data, words):
+    advice = advice_on(event(type, "a", **data))
+    assert words in advice
+    assert bool(words) == bool(advice)
