@@ -3,14 +3,18 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from events.log import record
+from lifecycle.models import EngineStatus, Instance
 from tests.browser.proxy import Proxy
 from tests.conftest import need
 from tests.servers import Server, database_url
@@ -136,3 +140,36 @@ def proxy(server: Server, tmp_path: Path) -> Iterator[Proxy]:
     """Provide a proxy in front of the server that can cut, stall and refuse connections."""
     with Proxy(server.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def many(server: Server) -> Server:
+    """Add 200 agents, of which some have each kind of trouble, and 60 events."""
+    now = timezone.now()
+    at, soon = now.isoformat(), (now + timedelta(minutes=4)).isoformat()
+    EngineStatus.objects.create(engine="process", asked=now, answered=now, error="no such socket")
+    kinds = [
+        {"failure": {"run": 3, "at": at, "error": "exited with code 1 before it was ready"}},
+        {"exit": {"at": at, "exit_code": 3, "cause": "exited", "ran_seconds": 184, "work_in_flight": 1}},
+        {"state": "ready", "stop_failure": {"at": at, "error": "permission denied", "tries": 2, "next_try": soon}},
+        {"label_error": "dormouse.port is “eighty”"},
+        {"label_warning": "its restart policy is always"},
+        {"state": "ready"},
+        {"state": "starting"},
+        {"state": "stopping"},
+        {"run": 0, "last_used": None},
+        {"present": False, "absent_since": now},
+    ]
+    usual = {"since": now, "run": 3, "last_used": now}
+    rows = [
+        Instance(name=f"agent-{number:03}", **usual | (kinds[number % 10] if number < 30 else {}))
+        for number in range(200)
+    ]
+    Instance.objects.bulk_create(rows)
+    for number in range(60):
+        failed = {"error": "exited with code 1", "cause": "exited", "exit_code": 1, "log_tail": "Traceback\n" * 9}
+        name = f"agent-{number:03}"
+        record("container.lazy_started", instance=name, data={"latency_ms": 287 + number})
+        if number % 10 == 0:
+            record("container.lazy_start_failed", instance=name, data=failed)
+    return server

@@ -1,5 +1,6 @@
 """axe finds nothing wrong and nothing that it cannot decide: WCAG 2.0 to 2.2, A and AA, and best practice."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,35 @@ def test_with_details_and_the_filter_open_and_the_engine_down(server: Server, si
     is_live(page)
     for summary in page.locator("summary").all():
         summary.click()
+    check(page)
+
+
+def test_with_200_agents_in_every_state(many: Server, sign_in: SignIn, check: Check, look):
+    page = sign_in(many, **look)
+    is_live(page)
+    page.locator(".fold summary").click()
+    page.locator(".row summary").first.click()
+    page.evaluate("scrollTo(0, 0)")  # else axe cannot judge the row below the bar
+    check(page)
+
+
+def test_paused_and_filtered_with_nothing_to_show(server: Server, sign_in: SignIn, check: Check, look):
+    page = sign_in(server, "/agents/?instance=planner-default&q=nothing", **look)
+    is_live(page)
+    page.get_by_role("button", name="Pause live updates").click()
+    check(page)
+
+
+@pytest.mark.parametrize(("fault", "words"), [("mute", "No live stream."), ("fail", "Events cannot be fetched")])
+def test_stale(proxy: Proxy, sign_in: SignIn, check: Check, look, fault: str, words: str):
+    if fault == "mute":
+        proxy.mute("/events")
+    page = sign_in(proxy, **look)
+    if fault == "fail":
+        is_live(page)
+        proxy.refuse(500, only="/agents/activity")
+        record("a.b")
+    state(page, re.compile(words))
     check(page)
 
 
