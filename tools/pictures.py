@@ -28,6 +28,7 @@ PICTURES = {
     "agents-light": {"viewport": {"width": 1100, "height": 760}, "color_scheme": "light"},
     "agents-dark": {"viewport": {"width": 1100, "height": 760}, "color_scheme": "dark"},
     "agents-phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 2},
+    "agents-failure": {"viewport": {"width": 1100, "height": 760}, "color_scheme": "light"},
 }
 OUTPUT = "loading the model…\nerror: checkpoint is truncated (expected 4831838208 bytes, got 1207959552)\n"
 
@@ -65,6 +66,9 @@ def take(browser: Browser, server: Server) -> None:
         page.get_by_label("Password").fill("admin")
         page.keyboard.press("Enter")
         page.get_by_text("Live", exact=True).wait_for()
+        if name == "agents-failure":
+            page.locator(".row summary").click()
+            page.locator("#activity-heading").scroll_into_view_if_needed()
         page.screenshot(path=PROJECT / "docs" / f"{name}.png")
         print(f"docs/{name}.png")
 
@@ -73,7 +77,7 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     User.objects.create_superuser("admin", password="admin")
     seed()
-    server = Server({}, log=folder / "server.log").wait_until_up()
+    server = Server({"DORMOUSE_ENGINE": "docker"}, log=folder / "server.log").wait_until_up()
     try:
         with sync_playwright() as playwright:
             take(playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"]), server)
