@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from access.models import ALPHABET, PREFIX, SECRET_CHARACTERS
@@ -12,6 +13,7 @@ from access.problems import refusal
 from events.api import DEFAULT_LIMIT, MAX_LIMIT, OWN_TYPES
 from events.log import MAX_INSTANCE_CHARACTERS, RESERVED_TYPES, TYPE
 from lifecycle.models import State
+from lifecycle.transitions.control import MAX_REASON_CHARACTERS
 from lifecycle.transitions.orders import MAX_FOR_CHARACTERS
 
 Schema = dict[str, Any]
@@ -71,12 +73,28 @@ SCHEMAS: dict[str, Schema] = {
         needs=array(TEXT),
         needed_by=array(TEXT),
         sleeps_at=nullable(TIME),
+        awake_until=nullable(TIME),
+        awake_by=nullable(TEXT),
+        disabled=nullable(ref("Disabled")),
         last_failure=nullable(ANY_OBJECT),
         stop_failure=nullable(ANY_OBJECT),
         last_exit=nullable(ANY_OBJECT),
         label_error=nullable(TEXT),
         label_warning=nullable(TEXT),
     ),
+    "Disabled": {
+        "type": "object",
+        "properties": {
+            "at": TIME,
+            "reason": TEXT,
+            "force": {"type": "boolean"},
+            "by": TEXT,
+            "by_kind": {"enum": ["user", "token", "command"]},
+            "for": TEXT,
+        },
+        "required": ["at", "reason", "force"],
+        "additionalProperties": False,
+    },
     "Instances": record(
         version=TEXT,
         engines=array(record(engine=TEXT, asked=TIME, answered=nullable(TIME), error=TEXT)),
@@ -119,11 +137,11 @@ DESCRIPTIONS = {
     401: "There is no valid token and no session.",
     403: "The permission is missing, or the token is not for this instance.",
     404: "No such instance is known.",
-    409: "The labels of the instance are in error.",
+    409: "The instance is not in a state for that, or its labels are in error.",
     413: "The body is too large.",
     415: "The body is no JSON.",
-    422: "The body is no event that can be recorded.",
-    503: "The database cannot be used at the moment.",
+    422: "The body says what it must not.",
+    503: "The instance is disabled or cannot be started or stopped, or the engine or the database cannot be used.",
 }
 
 
@@ -144,6 +162,11 @@ def query(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
+def json_body(schema: Schema) -> Schema:
+    """Return a request body that must be sent."""
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 FILTERS = [
     query("instance", array(TEXT), "Only events of these instances."),
@@ -152,8 +175,15 @@ FILTERS = [
 FOR = {
     "name": "Dormouse-For",
     "in": "header",
-    "schema": {"type": "string", "maxLength": MAX_FOR_CHARACTERS},
-    "description": "Who or what the work is for. Events and leases tell it as `for`.",
+    "schema": TEXT,
+    "description": f"Who or what it is for. Events and leases tell its first {MAX_FOR_CHARACTERS} characters as `for`.",
+}
+FORCE = query("force", {"type": "boolean", "default": False}, "Break work in flight off.")
+DURATION: Schema = {"type": "string", "description": "For how long, as 30m or 1h30m; at most 24h.", "examples": ["1h"]}
+REASON: Schema = {
+    "type": "object",
+    "properties": {"reason": {"type": "string", "maxLength": MAX_REASON_CHARACTERS}},
+    "additionalProperties": False,
 }
 #: What the agent answers passes through as it is.
 AGENTS_ANSWER = {"description": "The agent's answer, or a problem.", "content": {"*/*": {}}}
@@ -186,6 +216,48 @@ PATHS: dict[str, dict[str, Any]] = {
             for method in ("get", "head", "post", "put", "patch", "delete", "options")
         },
     },
+    "/api/instances/{name}/wake": {
+        "parameters": [NAME, FOR],
+        "post": operation(
+            "Wake the instance, and answer when it is ready. `latency_ms` is null if it was ready.",
+            *(404, 409),
+            answer=record(state={"const": "ready"}, latency_ms=nullable(NUMBER)),
+        ),
+    },
+    "/api/instances/{name}/sleep": {
+        "parameters": [NAME, FOR],
+        "post": operation(
+            "Put the instance to sleep, and answer when it is asleep. 409 while work is in flight.",
+            *(404, 409),
+            answer=record(state={"const": "asleep"}),
+            parameters=[FORCE],
+        ),
+    },
+    "/api/instances/{name}/awake-until": {
+        "parameters": [NAME, FOR],
+        "put": operation(
+            "Do not put the instance to sleep before a time. 409 unless it is ready. Nothing is shortened by it.",
+            *(404, 409, 413, 415, 422),
+            answer=record(until=TIME),
+            requestBody=json_body({"oneOf": [record(**{"for": DURATION}), record(until=TIME)]}),
+        ),
+        "delete": operation(
+            "Put it to sleep again when it is idle. What another caller decided needs the permission to control it.",
+            404,
+            answer=record(until={"type": "null"}),
+        ),
+    },
+    "/api/instances/{name}/disabled": {
+        "parameters": [NAME, FOR],
+        "put": operation(
+            "Refuse new work, and put the instance to sleep when its work has ended.",
+            *(404, 413, 415, 422),
+            answer=record(disabled=ref("Disabled")),
+            parameters=[FORCE],
+            requestBody=json_body(REASON),
+        ),
+        "delete": operation("Accept work again.", 404, answer=record(disabled={"type": "null"})),
+    },
     "/api/events": {
         "get": operation(
             "A page of the log, oldest first.",
@@ -205,7 +277,7 @@ PATHS: dict[str, dict[str, Any]] = {
             *(413, 415, 422),
             answer=ref("Event"),
             status=201,
-            requestBody={"required": True, "content": {"application/json": {"schema": ref("NewEvent")}}},
+            requestBody=json_body(ref("NewEvent")),
         ),
     },
     "/api/openapi.json": {
@@ -242,6 +314,7 @@ DESCRIPTION = {
 }
 
 
+@csrf_exempt  # it changes nothing
 @require_safe
 def openapi(request: HttpRequest) -> HttpResponse:
     """Answer `GET /api/openapi.json`, for every user who may see events."""

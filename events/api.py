@@ -1,15 +1,14 @@
 """`/api/events`: the log as JSON, and how a program records an event of its own."""
 
-import json
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from access.identity.tokens import limits_of
 from access.identity.users import signature_of
+from access.json_bodies import Invalid, read_json
 from access.permissions import ADD_EVENTS, VIEW_EVENTS
 from access.problems import ProblemResponse, csrf_problem, refusal
 from events.event_types import is_failure, sentence_of
@@ -21,14 +20,6 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 #: Types that Dormouse alone records.
 OWN_TYPES = ("container.", "work.", "dormouse.", "stream-")
 MEMBERS = {"type": str, "instance": str, "data": dict}
-
-
-class Invalid(Exception):
-    """A request that says what it must not. It carries the HTTP status, and a sentence for a person."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
 
 
 @csrf_exempt  # csrf_problem checks it
@@ -103,16 +94,8 @@ def _record(request: HttpRequest) -> HttpResponse:
 
 def _body(request: HttpRequest) -> dict[str, Any]:
     """Return the event that was sent. Raises Invalid."""
-    if request.content_type != "application/json":
-        raise Invalid(415, "An event is sent as application/json.")
-    body = request.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-    if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-        raise Invalid(413, f"The body may have at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
-    try:
-        sent = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(400, f"The body is no JSON: {error}.") from None
-    if not isinstance(sent, dict) or "type" not in sent:
+    sent = read_json(request)
+    if "type" not in sent:
         raise Invalid(422, "An event is an object with a type.")
     for name, value in sent.items():
         if not isinstance(value, MEMBERS.get(name, ())):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from events.models import LOG_RESTORED, EventLog
 from lifecycle.signals import HARMLESS_UNOBSERVED_CODES, is_failed_exit
@@ -24,6 +26,8 @@ class EventDisplay:
     predicate: Callable[[dict[str, Any]], str] | None = None
     #: Whether an event of this type is a failure, or how its data tell.
     is_failure: bool | Callable[[dict[str, Any]], bool] = False
+    #: Whether the predicate itself says who ordered it, or how its data tell.
+    names_caller: bool | Callable[[dict[str, Any]], bool] = False
 
 
 DISPLAYS = {
@@ -31,9 +35,7 @@ DISPLAYS = {
         "Started", "play", lambda data: f"{_begun(data)} in {format_duration(data['latency_ms'])}"
     ),
     "container.lazy_stopped": EventDisplay(
-        "Stopped",
-        "moon",
-        lambda data: f"{_put_to_sleep(data)} after {format_duration(data['idle_seconds'] * 1000)} idle",
+        "Stopped", "moon", lambda data: _stopped(data), names_caller=lambda data: data.get("trigger") == "sleep"
     ),
     "container.lazy_stop_failed": EventDisplay(
         "Could not be stopped",
@@ -46,6 +48,19 @@ DISPLAYS = {
     ),
     "container.exited": EventDisplay("Exited", "moon", lambda data: describe_exit(data), is_failure=is_failed_exit),
     "work.failed": EventDisplay("Failed at work", "alert", lambda data: _failed_at_work(data), is_failure=True),
+    "container.kept_awake": EventDisplay(
+        "Kept awake",
+        "dot",
+        lambda data: f"kept awake until {_time(data['until'])}{_by(data)}",
+        names_caller=True,
+    ),
+    "container.keep_awake_ended": EventDisplay(
+        "No longer kept awake", "dot", lambda data: f"no longer kept awake{_by(data)}", names_caller=True
+    ),
+    "container.disabled": EventDisplay(
+        "Disabled", "dot", lambda data: f"disabled{_by(data)}{_because(data)}", names_caller=True
+    ),
+    "container.enabled": EventDisplay("Enabled", "dot", lambda data: f"enabled{_by(data)}", names_caller=True),
     LOG_RESTORED: EventDisplay("Event log replaced by an older copy", "alert"),
 }
 
@@ -128,18 +143,45 @@ def predicate_of(event: EventLog) -> str | None:
 
     Return None if the type has none, or the event's data do not fit it.
     """
-    predicate = display_of(event.type).predicate
+    display = display_of(event.type)
     try:
-        return predicate(event.data) + _caller_of(event.data) if predicate and event.instance else None
-    except (KeyError, TypeError, ValueError):
+        return display.predicate(event.data) + _caller_of(event) if display.predicate and event.instance else None
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _caller_of(data: dict[str, Any]) -> str:
+def _caller_of(event: EventLog) -> str:
     """Return what the work was for and who ordered it, as the end of a sentence."""
-    words = [str(data["for"])] if data.get("for") else []
-    words += [f"by {data['by']}"] if data.get("by") else []
+    names_caller = display_of(event.type).names_caller
+    is_named = names_caller if isinstance(names_caller, bool) else names_caller(event.data)
+    words = [str(event.data["for"])] if event.data.get("for") else []
+    words += [f"by {event.data['by']}"] if event.data.get("by") and not is_named else []
     return "".join(f" · {word}" for word in words)
+
+
+def _by(data: dict[str, Any]) -> str:
+    return f" by {data['by']}" if data.get("by") else ""
+
+
+def _because(data: dict[str, Any]) -> str:
+    return f": {data['reason']}" if data["reason"] else ""
+
+
+def _stopped(data: dict[str, Any]) -> str:
+    """Return why it was stopped: by a person, because it is disabled, or because it was idle."""
+    if data.get("trigger") == "sleep":
+        return f"put to sleep{_by(data)}"
+    if data.get("trigger") == "disabled":
+        return f"{_put_to_sleep(data)} because it is disabled"
+    return f"{_put_to_sleep(data)} after {format_duration(data['idle_seconds'] * 1000)} idle"
+
+
+def _time(text: str) -> str:
+    """Return a time as `05:40` in the present time zone: the reader's on a page, UTC elsewhere."""
+    moment = parse_datetime(text)
+    if moment is None:
+        raise ValueError(f"{text!r} is no time")
+    return f"{timezone.localtime(moment):%H:%M}"
 
 
 def sentence_of(event: EventLog) -> str:

@@ -6,7 +6,18 @@ from typing import Any
 from django.dispatch import Signal
 
 from events.log import record
-from lifecycle.signals import exited, lazy_start_failed, lazy_started, lazy_stop_failed, lazy_stopped, work_failed
+from lifecycle.signals import (
+    disabled,
+    enabled,
+    exited,
+    keep_awake_ended,
+    kept_awake,
+    lazy_start_failed,
+    lazy_started,
+    lazy_stop_failed,
+    lazy_stopped,
+    work_failed,
+)
 
 
 def record_signal(signal: Signal, type: str) -> None:
@@ -25,3 +36,7 @@ record_signal(lazy_stop_failed, "container.lazy_stop_failed")
 record_signal(lazy_start_failed, "container.lazy_start_failed")
 record_signal(work_failed, "work.failed")
 record_signal(exited, "container.exited")
+record_signal(kept_awake, "container.kept_awake")
+record_signal(keep_awake_ended, "container.keep_awake_ended")
+record_signal(disabled, "container.disabled")
+record_signal(enabled, "container.enabled")

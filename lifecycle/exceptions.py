@@ -10,6 +10,8 @@ from enum import StrEnum, auto
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from access.permissions import CONTROL
+
 
 class Cause(StrEnum):
     """Why a start failed."""
@@ -247,6 +249,108 @@ class AgentTooSlow(LifecycleError):
 
     def __str__(self) -> str:
         return f"{self.instance} did not begin its answer within {self.seconds:g} s"
+
+
+@dataclass(eq=False)
+class Disabled(LifecycleError):
+    """A person or a program has disabled the instance: nothing is dispatched to it until it is enabled."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "disabled"
+    instance: str
+    reason: str
+    by: str
+
+    def __str__(self) -> str:
+        by = f" by {self.by}" if self.by else ""
+        return f"{self.instance} is disabled{by}" + (f": {self.reason}" if self.reason else "")
+
+    def members(self) -> dict[str, Any]:
+        """Return the instance and the reason."""
+        return {"instance": self.instance, "reason": self.reason}
+
+
+@dataclass(eq=False)
+class WorkInFlight(LifecycleError):
+    """The instance was to be put to sleep, and has work in flight."""
+
+    status = HTTPStatus.CONFLICT
+    code = "work_in_flight"
+    instance: str
+    count: int
+
+    def __str__(self) -> str:
+        pieces = "1 piece" if self.count == 1 else f"{self.count} pieces"
+        return f"{self.instance} has {pieces} of work in flight. With force=true it is broken off."
+
+    def members(self) -> dict[str, Any]:
+        """Return the instance and how many pieces of work are in flight."""
+        return {"instance": self.instance, "work_in_flight": self.count}
+
+
+@dataclass(eq=False)
+class NeededBy(LifecycleError):
+    """The instance was to be put to sleep, and awake instances need it."""
+
+    status = HTTPStatus.CONFLICT
+    code = "needed"
+    instance: str
+    dependents: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.instance} is needed by {', '.join(self.dependents)}. Put that to sleep first."
+
+    def members(self) -> dict[str, Any]:
+        """Return the instance, and those that need it."""
+        return {"instance": self.instance, "needed_by": self.dependents}
+
+
+@dataclass(eq=False)
+class NotReady(LifecycleError):
+    """The instance was to be kept awake, and is not awake."""
+
+    status = HTTPStatus.CONFLICT
+    code = "not_ready"
+    instance: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"{self.instance} is {self.state}. Only an agent that is ready can be kept awake: wake it first."
+
+    def members(self) -> dict[str, Any]:
+        """Return the instance and its state."""
+        return {"instance": self.instance, "state": self.state}
+
+
+@dataclass(eq=False)
+class OthersDecision(LifecycleError):
+    """Another caller decided it, and this one may not overrule that."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "forbidden"
+    instance: str
+    by: str
+
+    def __str__(self) -> str:
+        who = self.by or "another caller"
+        return f"{self.instance} is kept awake by {who}. To end that needs the permission {CONTROL}."
+
+
+@dataclass(eq=False)
+class StopFailed(LifecycleError):
+    """The engine refused to stop the instance, which is ready and takes work."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "stop_failed"
+    instance: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.instance} could not be stopped: {self.error}"
+
+    def members(self) -> dict[str, Any]:
+        """Return the instance and the engine's reason."""
+        return {"instance": self.instance, "error": self.error}
 
 
 class ClaimLost(LifecycleError):

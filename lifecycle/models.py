@@ -6,20 +6,31 @@ one conditional UPDATE: the process whose UPDATE succeeded owns the transition.
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, F, When
+from django.db.models import Case, F, Q, When
 
 from lifecycle.engines.base import Address
+from lifecycle.exceptions import Disabled
 
 #: For how long after a piece of work broke off it counts as work in flight at the end of its instance. The connection
 #: ends before the engine has noticed the end.
 BROKE_OFF_WITHIN = timedelta(seconds=5)
 #: A run that ends by itself so soon after it was ready, and before any work, counts as a short life.
 SHORT_LIFE = timedelta(seconds=10)
+
+
+#: Conditions of an UPDATE.
+ALWAYS = Q()
+IS_ENABLED, IS_DISABLED = Q(disabled__isnull=True), Q(disabled__isnull=False)
+
+
+def may_sleep(now: datetime) -> Q:
+    """Return the condition that an instance is not kept awake."""
+    return Q(awake_until__isnull=True) | Q(awake_until__lte=now)
 
 
 class State(models.TextChoices):
@@ -62,22 +73,34 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         needs: list[str],
         ordered: dict[str, Any],
     ) -> bool:
-        """Begin the next run. `incarnation` is what the engine showed before it: a start of ours changes it.
+        """Begin the next run, unless the instance is disabled.
 
-        With Mode.PAUSE the instance is paused, and this run resumes it: that changes no incarnation. What it `needs`
-        stays awake from now on.
+        `incarnation` is what the engine showed before it: a start of ours changes it. With Mode.PAUSE the instance is
+        paused, and this run resumes it: that changes no incarnation. What it `needs` stays awake from now on.
         """
         values = {"state": State.STARTING, "run": row.run + 1, "incarnation": incarnation, "probed": False}
         values |= {"adopted": False, "mode": mode, "needs": needs, "ordered": ordered}
         values |= {"short_lives": row.count_short_lives(now)}
-        return self._compare_and_swap(row, owner=owner, since=now, **values) and self._hold_needed(row)
+        is_claimed = self._compare_and_swap(row, IS_ENABLED, owner=owner, since=now, **values)
+        return is_claimed and self._hold_needed(row)
 
     def claim_stop(
-        self, row: "Instance", *, owner: uuid.UUID, now: datetime, idle_seconds: int, ordered: dict[str, Any]
+        self,
+        row: "Instance",
+        *,
+        owner: uuid.UUID,
+        now: datetime,
+        idle_seconds: int,
+        ordered: dict[str, Any],
+        condition: Q = ALWAYS,
     ) -> bool:
-        """Begin to stop a ready instance that has been idle for `idle_seconds`."""
+        """Begin to stop a ready instance that has been idle for `idle_seconds`. Being kept awake ends.
+
+        `condition` is about what does not move the version: whether it is kept awake or disabled.
+        """
         values = {"state": State.STOPPING, "idle_seconds": idle_seconds, "ordered": ordered, "mode": Mode.STOP}
-        return self._compare_and_swap(row, owner=owner, since=now, **values)
+        values |= {"awake_until": None, "awake_by": None}
+        return self._compare_and_swap(row, condition, owner=owner, since=now, **values)
 
     def set_mode(self, row: "Instance", mode: Mode) -> bool:
         """Change what a claim does: a stop becomes a pause, or a resume becomes a start."""
@@ -161,9 +184,9 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Change the version of a ready, probed row for a new lease, so that a stop that has read it claims nothing.
 
         Unlike the other methods it accepts a newer version, because leases do not exclude each other. It returns False
-        if the instance is not ready any more, or runs another incarnation than `row`.
+        if the instance is not ready any more, is disabled, or runs another incarnation than `row`.
         """
-        ready = self.filter(pk=row.pk, state=State.READY, incarnation=row.incarnation, probed=True)
+        ready = self.filter(IS_ENABLED, pk=row.pk, state=State.READY, incarnation=row.incarnation, probed=True)
         return bool(ready.update(version=F("version") + 1, has_worked=True, short_lives=0))
 
     def end_work(self, names: Collection[str], *, now: datetime) -> None:
@@ -182,6 +205,31 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def note_exit(self, name: str, incarnation: str, *, exit: dict[str, Any]) -> None:
         """Keep the failed end of an incarnation, unless the instance has been started again since."""
         self.filter(pk=name, incarnation=incarnation).exclude(state=State.STARTING).update(exit=exit)
+
+    # What people decided. This does not move the version: a claim is not lost by it. Claims and leases ask for it.
+
+    def keep_awake(self, *, until: datetime, by: dict[str, Any]) -> int:
+        """Keep those that are ready awake until then. Return how many they are."""
+        return self.filter(state=State.READY).update(awake_until=until, awake_by=by)
+
+    def end_keep_awake(self) -> None:
+        """Let them sleep when they are idle."""
+        self.filter(awake_until__isnull=False).update(awake_until=None, awake_by=None)
+
+    def move_keep_awake(self, names: Mapping[str, str]) -> None:
+        """Keep renamed instances awake as long as under their old names. `names` maps old names to new ones."""
+        kept = {row.name: row for row in self.filter(pk__in=names, awake_until__isnull=False)}
+        self.filter(pk__in=kept).end_keep_awake()
+        for name, row in kept.items():
+            self.filter(pk=names[name]).update(awake_until=row.awake_until, awake_by=row.awake_by)
+
+    def disable(self, decision: dict[str, Any]) -> None:
+        """Refuse new work from now on. `decision` says when, why and by whom."""
+        self.update(disabled=decision)
+
+    def enable(self) -> None:
+        """Accept new work again."""
+        self.update(disabled=None)
 
     # Facts beside the state. They do not move the version, and write nothing that is there already.
 
@@ -203,8 +251,8 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Note what the instance's labels say: `values` are its `idle_timeout` and `needs`."""
         self._note(name, label_error=error, label_warning=warning, **values)
 
-    def _compare_and_swap(self, row: "Instance", **values: Any) -> bool:
-        unchanged = self.filter(pk=row.pk, state=row.state, version=row.version)
+    def _compare_and_swap(self, row: "Instance", condition: Q = ALWAYS, /, **values: Any) -> bool:
+        unchanged = self.filter(condition, pk=row.pk, state=row.state, version=row.version)
         if not unchanged.update(version=F("version") + 1, **values):
             return False
         row.version += 1
@@ -261,6 +309,13 @@ class Instance(models.Model):
     broke_off = models.PositiveBigIntegerField(default=0, db_default=0)
     broke_off_at = models.DateTimeField(null=True, blank=True)
 
+    #: Until when it is not put to sleep although it is idle. None: no caller decided that, or it was put to sleep.
+    awake_until = models.DateTimeField(null=True, blank=True)
+    #: Who decided that: {"by", "by_kind"}.
+    awake_by = models.JSONField(null=True, blank=True)
+    #: Why nothing can be dispatched to it: {"at", "reason", "force", "by", "by_kind"}. None: it is enabled.
+    disabled = models.JSONField(null=True, blank=True)
+
     #: Whether the engine had it at the last look.
     present = models.BooleanField(default=True)
     #: When the engine was first seen without it. None: the engine has it.
@@ -283,6 +338,18 @@ class Instance(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def check_enabled(self) -> None:
+        """Raise Disabled if the instance is disabled."""
+        if self.disabled:
+            raise Disabled(self.name, self.disabled["reason"], self.disabled.get("by", ""))
+
+    @property
+    def is_started_while_disabled(self) -> bool:
+        """True if a person started the instance although it is disabled."""
+        if not self.disabled or not self.adopted:
+            return False
+        return self.since >= datetime.fromisoformat(self.disabled["at"])
 
     @property
     def is_paused(self) -> bool:

@@ -45,6 +45,22 @@ work_failed = Signal()
 #: log_tail: str, at: datetime. If known: run: int. unobserved is True if no worker watched, and is left out otherwise.
 exited = Signal()
 
+#: A caller decided that an instance is not put to sleep before `until`, though it is idle.
+#: Arguments: instance: str, until: str, at: datetime. If known: by: str, by_kind: str, for: str.
+kept_awake = Signal()
+
+#: A caller ended that before its time. `until` is when it would have ended.
+#: Arguments: instance: str, until: str, at: datetime. If known: by: str, by_kind: str, for: str.
+keep_awake_ended = Signal()
+
+#: A caller disabled an instance: it takes no new work, and is put to sleep.
+#: Arguments: instance: str, reason: str, at: datetime. If known: by: str, by_kind: str.
+disabled = Signal()
+
+#: A caller enabled it again. `reason` is why it was disabled.
+#: Arguments: instance: str, reason: str, at: datetime. If known: by: str, by_kind: str.
+enabled = Signal()
+
 #: The exit codes of an end that is no failure if no work was in flight and it was not observed: a person may have asked
 #: for it with SIGKILL or SIGTERM.
 HARMLESS_UNOBSERVED_CODES = (0, 137, 143)

@@ -11,12 +11,18 @@ from lifecycle.models import Instance, Lease, State
 def sleeps_at(row: Instance, is_used: bool) -> datetime | None:
     """Return when the instance will be put to sleep unless work comes. None: no time is set for that.
 
-    `is_used`: it has work, or an awake instance needs it.
+    `is_used`: it has work, or an awake instance needs it. One that is disabled is put to sleep at once, and one that is
+    kept awake not before that ends.
     """
-    if row.state != State.READY or is_used or row.last_used is None or not row.idle_timeout:
+    if row.state != State.READY or is_used or row.last_used is None:
         return None
-    is_due = row.last_used + row.idle_timeout
-    return max(is_due, row.next_stop_try) if row.next_stop_try else is_due
+    if row.disabled and not row.is_started_while_disabled:
+        is_due = datetime.fromisoformat(row.disabled["at"])
+        return max(is_due, row.next_stop_try) if row.next_stop_try else is_due
+    if not row.idle_timeout:
+        return None
+    times = [row.last_used + row.idle_timeout, row.next_stop_try, row.awake_until]
+    return max(time for time in times if time)
 
 
 def describe(rows: Iterable[Instance], now: datetime) -> list[dict[str, Any]]:
@@ -40,11 +46,22 @@ def _describe(row: Instance, leases: list[Lease], needed_by: list[str], now: dat
         "needs": row.needs,
         "needed_by": needed_by,
         "sleeps_at": sleeps_at(row, bool(leases or needed_by)),
+        **_describe_decisions(row, now),
         "last_failure": row.failure,
         "stop_failure": row.stop_failure,
         "last_exit": row.exit,
         "label_error": row.label_error or None,
         "label_warning": row.label_warning or None,
+    }
+
+
+def _describe_decisions(row: Instance, now: datetime) -> dict[str, Any]:
+    """Return what people decided: until when it is kept awake, and whether it is disabled."""
+    is_kept = row.awake_until is not None and row.awake_until > now
+    return {
+        "awake_until": row.awake_until if is_kept else None,
+        "awake_by": (row.awake_by or {}).get("by") if is_kept else None,
+        "disabled": row.disabled,
     }
 
 

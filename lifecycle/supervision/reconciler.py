@@ -79,6 +79,7 @@ class Reconciler:
             self._find_moving_leases(rows)
             self._compare(rows, listed, marked)
             self._move_leases(listed)
+            Instance.objects.move_keep_awake(self._renamed)
             self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
             self._note_status("; ".join(self._troubles.values()), answered=True)
             self._look_for_near_misses()

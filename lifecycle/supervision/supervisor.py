@@ -70,6 +70,8 @@ class Supervisor:
             return
         for row in stopping.find_idle():
             self._run_in_thread(lambda row=row: stopping.stop_idle(row))  # type: ignore[misc]
+        for row in stopping.find_disabled():
+            self._run_in_thread(lambda row=row: stopping.stop_disabled(row))  # type: ignore[misc]
 
     def _note_failed_sweep(self, error: Exception) -> None:
         try:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, transaction
+from django.db.models import Q
 from django.dispatch import Signal
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, wait_exponential, wait_fixed
 
@@ -22,7 +23,7 @@ from lifecycle import signals
 from lifecycle.clock import Clock, as_text
 from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import ClaimLost, StartFailed
-from lifecycle.models import Instance, Mode
+from lifecycle.models import ALWAYS, Instance, Mode
 from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
 from lifecycle.transitions.ending import RunEnd
@@ -110,10 +111,11 @@ class Claims:
                 end.leave_note(now)
             return True
 
-    def claim_stop(self, row: Instance, idle_seconds: int, order: Order) -> bool:
-        """Begin a stop. Return False if the row has changed."""
+    def claim_stop(self, row: Instance, idle_seconds: int, order: Order, condition: Q = ALWAYS) -> bool:
+        """Begin a stop. Return False if the row has changed, or `condition` does not hold."""
+        now, ordered = self._clock.now(), order.data()
         return self._may_claim() and Instance.objects.claim_stop(
-            row, owner=self._worker.id, now=self._clock.now(), idle_seconds=idle_seconds, ordered=order.data()
+            row, owner=self._worker.id, now=now, idle_seconds=idle_seconds, ordered=ordered, condition=condition
         )
 
     def set_mode(self, row: Instance, mode: Mode) -> None:

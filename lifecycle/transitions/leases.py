@@ -41,9 +41,11 @@ class Leases:
     def look(self, name: str) -> tuple[Instance, Inspection] | None:
         """Return the row of a ready instance and an inspection, with the address that answered the probe.
 
-        Return None if the instance must be woken first. Raises LabelError and EngineUnreachable.
+        Return None if the instance must be woken first. Raises Disabled, LabelError and EngineUnreachable.
         """
         row = Instance.objects.filter(pk=name).first()
+        if row:
+            row.check_enabled()
         if row is None or row.state != State.READY or not row.probed:
             return None
         if row.needs and not Instance.objects.are_ready(row.needs):

@@ -11,6 +11,7 @@ from lifecycle.engines.base import Engine
 from lifecycle.signals import Sink
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
+from lifecycle.transitions.control import Control
 from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.leases import Leases
 from lifecycle.transitions.probes import Probe, probe
@@ -52,3 +53,4 @@ class Lifecycle:
         self.adopting = Adopting(self.readiness, self.ending, clock)
         self.work_failures = WorkFailures(clock, sink)
         self.waking = Waking(engine, claims, self.starting, self.adopting, self.recovering, clock)
+        self.control = Control(engine, claims, self.leases, self.waking, self.adopting, self.stopping, clock, sink)

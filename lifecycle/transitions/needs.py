@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from django.db import connections
 
-from lifecycle.exceptions import Cause, EngineError, LabelError, LifecycleError, StartFailed, UnknownInstance
+from lifecycle.exceptions import Cause, Disabled, EngineError, LabelError, LifecycleError, StartFailed, UnknownInstance
 from lifecycle.transitions.orders import Order, Trigger
 
 #: Wakes an instance, as `Waking.wake`.
@@ -63,6 +63,6 @@ def _try_to_wake(name: str, order: Order, wake: Wake) -> tuple[str, LifecycleErr
         wake(name, order)
     except UnknownInstance as error:
         return f"{name}, which the engine does not have: create it, or correct the label", error
-    except (EngineError, LabelError, StartFailed) as error:
+    except (Disabled, EngineError, LabelError, StartFailed) as error:
         return f"{name}: {error}", error
     return None

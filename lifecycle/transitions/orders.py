@@ -18,6 +18,8 @@ class Trigger(StrEnum):
     #: Another instance needs it.
     NEEDED = auto()
     IDLE = auto()
+    SLEEP = auto()
+    DISABLED = auto()
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Order:
         return {name: value for name, value in known.items() if value}
 
 
-#: An order by a caller who is not known.
+#: An order by an unknown caller.
 DISPATCH = Order(Trigger.DISPATCH)
 
 

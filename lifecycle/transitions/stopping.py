@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import Q
+
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Inspection, Phase, are_of_two_containers
 from lifecycle.engines.labels import Labels, default_of
 from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
-from lifecycle.models import Instance, Lease, Mode, State
+from lifecycle.models import IS_DISABLED, Instance, Lease, Mode, State, may_sleep
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.orders import Order, Trigger
 
@@ -27,28 +29,52 @@ class Stopping:
 
     def find_idle(self) -> list[Instance]:
         """Return the instances that have been without work for their idle timeout, and that no awake one needs."""
-        rows = list(Instance.objects.filter(state=State.READY, idle_timeout__isnull=False))
+        may_be_idle = may_sleep(self.clock.now())
+        rows = list(Instance.objects.filter(may_be_idle, state=State.READY, idle_timeout__isnull=False))
         # Read after the rows: a lease that comes later changes the row's version, and then the stop claims nothing.
         leased = set(Lease.objects.values_list("instance_id", flat=True))
         needed = Instance.objects.dependents()  # also read after the rows, because a dependent changes the version, too
         return [row for row in rows if row.name not in leased and row.name not in needed and self._is_idle(row)]
 
+    def find_disabled(self) -> list[Instance]:
+        """Return the disabled instances that are to be put to sleep, because their work has ended or is broken off.
+
+        One that an awake instance needs has to wait for that, too. One that a person started after it was disabled is
+        left to its idle timeout.
+        """
+        rows = list(Instance.objects.filter(IS_DISABLED, state=State.READY))
+        used = set(Lease.objects.values_list("instance_id", flat=True)) | Instance.objects.dependents().keys()
+        return [row for row in rows if self._is_to_sleep(row, is_used=row.name in used)]
+
     def stop_idle(self, row: Instance) -> None:
-        """Stop an instance that `find_idle` returned, unless its row has changed meanwhile.
+        """Stop an instance that `find_idle` returned, unless its row has changed or it is kept awake meanwhile.
 
         Raises EngineUnreachable if the outcome is not known. Then the claim stays, and recovery settles it.
         """
-        assert row.last_used is not None, "find_idle returns no row without an idle clock"
-        idle = self.clock.now() - row.last_used
+        self._stop(row, Order(Trigger.IDLE), may_sleep(self.clock.now()))
+
+    def stop_disabled(self, row: Instance) -> None:
+        """Stop an instance that `find_disabled` returned, unless its row has changed or it is enabled meanwhile.
+
+        Raises EngineUnreachable as `stop_idle`.
+        """
+        decision = row.disabled or {}
+        self._stop(row, Order(Trigger.DISABLED, decision.get("by", ""), decision.get("by_kind", "")), IS_DISABLED)
+
+    def _stop(self, row: Instance, order: Order, condition: Q) -> None:
         with self.claims.working_on(row.name):
-            if self.claims.claim_stop(row, max(0, int(idle.total_seconds())), Order(Trigger.IDLE)):
+            if self.claims.claim_stop(row, self.idle_seconds(row), order, condition):
                 self.stop_and_settle(row)
 
-    def stop_and_settle(self, row: Instance, **more: Any) -> None:
+    def idle_seconds(self, row: Instance) -> int:
+        """Return for how long the instance has been without work, if it is without work."""
+        return max(0, int((self.clock.now() - row.last_used).total_seconds())) if row.last_used else 0
+
+    def stop_and_settle(self, row: Instance, **more: Any) -> str:
         """Carry out a claimed stop, or pause if the label says so. `more` is added to the event's data.
 
-        If the engine refuses, it is ready again. A second stop of the same instance does no harm. Raises ClaimLost and
-        EngineUnreachable.
+        Return an empty text. If the engine refuses, return why; the instance is ready again. A second stop of the same
+        instance does no harm. Raises ClaimLost and EngineUnreachable.
         """
         try:
             self.stop_engine(row, may_pause=True)
@@ -56,8 +82,9 @@ class Stopping:
             self.claims.give_stop_up(row)
         except EngineRefused as refusal:
             self.claims.settle_stop_failed(row, refusal.error, **more)
-        else:
-            self.claims.settle_stopped(row, **more)
+            return refusal.error
+        self.claims.settle_stopped(row, **more)
+        return ""
 
     def stop_engine(self, row: Instance, *, may_pause: bool = False) -> None:
         """Make the engine stop a claimed instance, or pause it if it `may_pause` and its label says so.
@@ -113,6 +140,11 @@ class Stopping:
             return False
         is_idle = row.idle_timeout is not None and now - row.last_used >= row.idle_timeout
         return is_idle and (row.next_stop_try is None or now >= row.next_stop_try)
+
+    def _is_to_sleep(self, row: Instance, *, is_used: bool) -> bool:
+        decision: dict[str, Any] = row.disabled or {}
+        is_due = row.next_stop_try is None or self.clock.now() >= row.next_stop_try
+        return is_due and not row.is_started_while_disabled and (not is_used or decision["force"])
 
 
 def _labels_of(seen: Inspection | None) -> Labels | None:

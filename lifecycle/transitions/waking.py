@@ -49,11 +49,12 @@ class Waking:
         A start is told with `order`. If another worker is starting the instance, wait for that run, and raise its
         error if it fails.
 
-        Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
+        Raises UnknownInstance, Disabled, LabelError, StartFailed and EngineUnreachable.
         """
         began = self.clock.monotonic()
         while True:
-            row = self._find_or_register(name)
+            row = self.find_or_register(name)
+            row.check_enabled()
             if row.state == State.STARTING:
                 return self._join(row)
             if row.state == State.STOPPING:
@@ -68,7 +69,14 @@ class Waking:
             self.claims.wait_for_heartbeat()
             self.clock.sleep(POLL_SECONDS)
 
-    def _find_or_register(self, name: str) -> Instance:
+    def wait_until_settled(self, name: str) -> Instance:
+        """Return the instance's row when no worker starts or stops it. Raises UnknownInstance and EngineUnreachable."""
+        row = self.find_or_register(name)
+        while row.state in (State.STARTING, State.STOPPING):
+            row = self._wait_while(row, State(row.state))
+        return row
+
+    def find_or_register(self, name: str) -> Instance:
         """Return the instance's row, or a new one if the engine has such an instance. Raises UnknownInstance."""
         row = Instance.objects.filter(pk=name).first()
         if row:

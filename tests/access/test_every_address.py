@@ -18,11 +18,12 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import Token
-from access.permissions import ADD_EVENTS, DISPATCH, ROLES, VIEW_EVENTS
+from access.permissions import ADD_EVENTS, CONTROL, DISPATCH, ROLES, VIEW_EVENTS
 from events.log import record
 from events.stream.consumer import EventStream
 from events.stream.reader import Limits
 from lifecycle import assembly
+from lifecycle.api import control
 from lifecycle.exceptions import UnknownInstance
 from lifecycle.models import EngineStatus, Instance, Lease, Worker
 from tests.addresses import patterns
@@ -136,6 +137,10 @@ TABLE: dict[str, dict[str, Rule]] = {
     "api/events": safe(api(VIEW_EVENTS)) | post(api(ADD_EVENTS)),
     "api/instances": safe(api(VIEW_EVENTS)),
     "api/instances/<str:name>": safe(api(VIEW_EVENTS)),
+    "api/instances/<str:name>/wake": post(api(DISPATCH)),
+    "api/instances/<str:name>/sleep": post(api(CONTROL)),
+    "api/instances/<str:name>/awake-until": {"PUT": api(DISPATCH), "DELETE": api(DISPATCH), "*": closed},
+    "api/instances/<str:name>/disabled": {"PUT": api(CONTROL), "DELETE": api(CONTROL), "*": closed},
     "api/instances/<str:name>/dispatch": {"POST": api(DISPATCH), "*": refusing(api(DISPATCH))},
     "api/instances/<str:name>/proxy/<path:path>": {"*": api(DISPATCH)},
     "admin/": {"*": staff()},
@@ -176,7 +181,7 @@ def sample_rows() -> dict[str, Any]:
         "lifecycle/worker": worker,
         "lifecycle/lease": Lease.objects.create(instance=instance, worker=worker.pk, since=timezone.now()),
         "lifecycle/enginestatus": EngineStatus.objects.create(engine="process", asked=timezone.now()),
-        "access/token": Token.objects.get(name="viewer"),
+        "access/token": Token.objects.filter(name="viewer").first(),
         "axes/accessattempt": attempt,
         "auth/user": User.objects.create_user("other"),
         "auth/group": Group.objects.get(name="Viewers"),
@@ -246,8 +251,12 @@ def application(transactional_db, monkeypatch):
     async def no_dispatcher():
         raise UnknownInstance("reviewer-default")
 
+    async def no_order(*arguments):
+        raise UnknownInstance("reviewer-default")
+
     monkeypatch.setattr(EventStream, "limits", Limits(lifetime_seconds=0.01))
     monkeypatch.setattr(assembly, "dispatcher", no_dispatcher)
+    monkeypatch.setattr(control, "in_own_thread", no_order)
     return application
 
 
@@ -276,3 +285,21 @@ def test_every_address_answers_as_decided(application, part, uses_are_written_at
 
     asyncio.run(ask_everything())
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stranger_without_a_csrf_token_gets_no_403_from_the_api(application, method):
+    """It would name the wrong cause. 401 says to sign in, and 405 that there is no such method."""
+    rows = sample_rows()
+
+    async def ask_everything():
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return {
+                pattern: (await client.request(method, address_of(pattern, rows))).status_code
+                for pattern in TABLE
+                if pattern.startswith("api/")
+            }
+
+    found = asyncio.run(ask_everything())
+    assert {pattern: status for pattern, status in found.items() if status not in (401, 405)} == {}

@@ -15,6 +15,7 @@ from config.openapi import PATHS
 from events.log import record
 from lifecycle.models import EngineStatus, Instance
 from tests.addresses import patterns
+from tests.config.agents import agents_file
 from tests.servers import PROJECT
 
 LONG = "DORMOUSE_LONG" in os.environ
@@ -57,17 +58,19 @@ def test_schemathesis_finds_nothing(serve, tmp_path):
     for number in range(20):
         record("container.lazy_started", instance="reviewer-default", data={"latency_ms": number})
     token = Token.objects.issue("fuzz", "operator")[1]
-    server = serve()
-    command: list[str | Path] = [
-        Path(sys.executable).with_name("schemathesis"),
-        "run",
-        f"{server.url}/api/openapi.json",
-    ]
+    with agents_file(tmp_path, **{"reviewer-default": "agent.py"}) as environment:
+        server = serve(DORMOUSE_ENGINE="process", **environment)
+        run_schemathesis(server, token, tmp_path)
+    assert "Traceback" not in server.log.read_text()
+
+
+def run_schemathesis(server, token, folder):
+    command: list[str | Path] = [Path(sys.executable).with_name("schemathesis")]
+    command += ["--config-file", PROJECT / "tests/config/schemathesis.toml", "run", f"{server.url}/api/openapi.json"]
     command += ["--header", f"Authorization: Bearer {token}", "--exclude-path-regex", NOT_FUZZED, "--no-color"]
     short = ["--max-examples", "20", "--generation-deterministic"]
     command += ["--max-examples", "500", "--generation-database", "none"] if LONG else short
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)}
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)}
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in server.log.read_text()

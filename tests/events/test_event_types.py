@@ -1,4 +1,5 @@
 import pytest
+from django.utils import timezone
 
 from events.event_types import advice_on, display_of, format_duration, sentence_of
 from events.models import EventLog
@@ -26,6 +27,32 @@ def test_a_start_reads_with_its_latency():
 def test_a_sentence_ends_with_what_the_work_was_for_and_who_ordered_it(known, end):
     started = event("container.lazy_started", "reviewer-default", latency_ms=287, **known)
     assert sentence_of(started) == f"reviewer-default started in 287 ms{end}"
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "sentence"),
+    [
+        ("lazy_stopped", {"idle_seconds": 7, "trigger": "sleep"}, "put to sleep by alice"),
+        ("lazy_stopped", {"idle_seconds": 7, "trigger": "sleep", "for": "PR 812"}, "put to sleep by alice · PR 812"),
+        ("lazy_stopped", {"idle_seconds": 7, "trigger": "disabled"}, "stopped because it is disabled · by alice"),
+        ("kept_awake", {"until": "2026-11-26T05:40:00.000Z"}, "kept awake until 05:40 by alice"),
+        ("keep_awake_ended", {"until": "2026-11-26T05:40:00.000Z"}, "no longer kept awake by alice"),
+        ("disabled", {"reason": "model key rotated"}, "disabled by alice: model key rotated"),
+        ("disabled", {"reason": ""}, "disabled by alice"),
+        ("enabled", {"reason": "model key rotated"}, "enabled by alice"),
+    ],
+)
+def test_what_a_person_decided_reads_with_who_it_was(type, data, sentence):
+    decided = event(f"container.{type}", "designer-default", by="alice", by_kind="user", **data)
+    assert sentence_of(decided) == f"designer-default {sentence}"
+    without = event(f"container.{type}", "designer-default", **data)
+    assert sentence_of(without) == f"designer-default {sentence.replace(' · by alice', '').replace(' by alice', '')}"
+
+
+def test_a_time_in_a_sentence_is_in_the_readers_zone():
+    kept = event("container.kept_awake", "designer-default", until="2026-11-26T05:40:00.000Z")
+    with timezone.override("Asia/Kolkata"):
+        assert sentence_of(kept) == "designer-default kept awake until 11:10"
 
 
 def test_a_stop_reads_with_its_idle_time():
@@ -58,9 +85,19 @@ def test_an_unknown_type_reads_as_its_own_name():
 
 
 @pytest.mark.parametrize(
-    "type", ["container.lazy_started", "container.lazy_stopped", "container.lazy_start_failed", "work.failed"]
+    "type",
+    [
+        "container.lazy_started",
+        "container.lazy_stopped",
+        "container.lazy_start_failed",
+        "work.failed",
+        "container.kept_awake",
+        "container.disabled",
+    ],
 )
-@pytest.mark.parametrize("data", [{}, {"latency_ms": "x", "idle_seconds": None, "error": 1}])
+@pytest.mark.parametrize(
+    "data", [{}, {"latency_ms": "x", "idle_seconds": None, "error": 1}, {"until": 7, "reason": []}, {"until": "x"}]
+)
 def test_data_that_do_not_fit_the_sentence_still_read(type, data):
     assert "reviewer-default" in sentence_of(EventLog(type=type, instance="reviewer-default", data=data))
 

@@ -26,6 +26,10 @@ TYPES = {
     signals.lazy_start_failed: "lazy_start_failed",
     signals.exited: "exited",
     signals.work_failed: "work_failed",
+    signals.kept_awake: "kept_awake",
+    signals.keep_awake_ended: "keep_awake_ended",
+    signals.disabled: "disabled",
+    signals.enabled: "enabled",
 }
 
 
