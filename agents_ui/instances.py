@@ -18,6 +18,8 @@ from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.models import EngineStatus, Instance, Lease, State, find_dependents
 
+#: For how long the buttons of a card keep an agent awake, and their words.
+AWAKE_CHOICES = [("1h", "1 h"), ("4h", "4 h"), ("24h", "24 h")]
 #: How long an agent is named that the engine does not have any more.
 GONE_FOR = timedelta(days=7)
 #: The supervisor writes the engine's status every few seconds. If that is this old, no supervisor runs.
@@ -54,7 +56,8 @@ class Card:
     @property
     def is_quiet(self) -> bool:
         """True if it sleeps without a failure or a warning."""
-        return self.group == State.ASLEEP and self.instance.present and not self.instance.label_warning
+        has_nothing = self.instance.present and not self.instance.label_warning and not self.instance.disabled
+        return self.group == State.ASLEEP and has_nothing
 
     @property
     def icon(self) -> str:
@@ -85,6 +88,29 @@ class Card:
     def is_due(self) -> bool:
         """True if the time to put it to sleep has come."""
         return self.sleeps_at is not None and self.sleeps_at <= self.now
+
+    @property
+    def awake_choices(self) -> list[tuple[str, str]]:
+        """For how long its buttons keep it awake, and their words."""
+        return AWAKE_CHOICES
+
+    @property
+    def awake_until(self) -> datetime | None:
+        """The time until which it is kept awake. None: it is not."""
+        until: datetime | None = self.instance.awake_until
+        return until if until and until > self.now else None
+
+    @property
+    def disabled(self) -> dict[str, Any] | None:
+        """When, by whom and why it was disabled, or None."""
+        found: dict[str, Any] | None = self.instance.disabled
+        return found and found | {"at": parse_datetime(found["at"])}
+
+    @property
+    def caller(self) -> str:
+        """What its oldest work is for and who ordered it, as the end of a sentence."""
+        lease = min(self.instance.leases.all(), key=lambda lease: lease.since, default=None)
+        return event_types.caller_of(lease.ordered or {}) if lease else ""
 
     @property
     def failure(self) -> dict[str, Any] | None:

@@ -154,8 +154,13 @@ def _caller_of(event: EventLog) -> str:
     """Return what the work was for and who ordered it, as the end of a sentence."""
     names_caller = display_of(event.type).names_caller
     is_named = names_caller if isinstance(names_caller, bool) else names_caller(event.data)
-    words = [str(event.data["for"])] if event.data.get("for") else []
-    words += [f"by {event.data['by']}"] if event.data.get("by") and not is_named else []
+    return caller_of(event.data | {"by": None} if is_named else event.data)
+
+
+def caller_of(data: dict[str, Any]) -> str:
+    """Return ` · PR 812 · by ci-bot`, as far as that is known."""
+    words = [str(data["for"])] if data.get("for") else []
+    words += [f"by {data['by']}"] if data.get("by") else []
     return "".join(f" · {word}" for word in words)
 
 

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from access.models import Token
 from access.permissions import ADD_EVENTS, CONTROL, DISPATCH, ROLES, VIEW_EVENTS
+from agents_ui import orders
 from events.log import record
 from events.stream.consumer import EventStream
 from events.stream.reader import Limits
@@ -132,6 +133,9 @@ TABLE: dict[str, dict[str, Rule]] = {
     "agents/activity": safe(api(VIEW_EVENTS)),
     "agents/activity/<int:id>": safe(page(VIEW_EVENTS)),
     "agents/instances": safe(api(VIEW_EVENTS)),
+    **{f"agents/instances/<str:name>/{order}": post(page(DISPATCH)) for order in ("wake", "keep-awake", "let-sleep")},
+    **{f"agents/instances/<str:name>/{order}": post(page(CONTROL)) for order in ("sleep", "enable")},
+    "agents/instances/<str:name>/disable": {"GET": page(CONTROL), "POST": page(CONTROL), "*": closed},
     "events": {"GET": api(VIEW_EVENTS), "*": closed},
     "api/openapi.json": safe(api(VIEW_EVENTS)),
     "api/events": safe(api(VIEW_EVENTS)) | post(api(ADD_EVENTS)),
@@ -257,6 +261,7 @@ def application(transactional_db, monkeypatch):
     monkeypatch.setattr(EventStream, "limits", Limits(lifetime_seconds=0.01))
     monkeypatch.setattr(assembly, "dispatcher", no_dispatcher)
     monkeypatch.setattr(control, "in_own_thread", no_order)
+    monkeypatch.setattr(orders, "in_own_thread", no_order)
     return application
 
 

@@ -18,6 +18,10 @@ export async function refresh(isReading) {
     const drawn = new DOMParser().parseFromString(await response.text(), "text/html").body;
     const fold = drawn.querySelector(".fold");
     if (fold) fold.open = instances.querySelector(".fold")?.open ?? false;
+    for (const menu of instances.querySelectorAll(".orders[open]")) {
+      const again = drawn.querySelector(`#${CSS.escape(menu.id)}`);
+      if (again) again.open = true;
+    }
     if (drawn.innerHTML.trim() !== instances.innerHTML.trim()) replace(drawn, isReading()); // the first time there is no ETag
   } catch (error) {
     noteFetch("Agents", error);
