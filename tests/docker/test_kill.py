@@ -10,6 +10,7 @@ import httpx
 import pytest
 from docker.errors import NotFound
 
+from access.models import Token
 from lifecycle.models import Instance, State
 from tests.docker.support.engine import HOST
 from tests.docker.support.from_outside import WORK, dispatch, logged, types
@@ -32,6 +33,12 @@ def killed_while_starting(server, containers, **keys):
     assert types(name) == []
     server.restart()
     return name
+
+
+def operator():
+    """Return the headers of a new operator."""
+    Token.objects.filter(name="operator").delete()
+    return {"Authorization": f"Bearer {Token.objects.issue('operator', 'operator')[1]}"}
 
 
 def settled(name):
@@ -98,3 +105,24 @@ def test_killed_in_a_stop(server, containers):
     assert not containers.is_running(name)
     assert dispatch(server, name).status_code == 200
     assert types(name)[:3] == ["lazy_started", "lazy_stopped", "lazy_started"]
+
+
+def test_killed_while_it_puts_one_to_sleep(server, containers):
+    name = containers.create(environment={"STOP": "3"}, **WORK)
+    dispatch(server, name)
+
+    def order():
+        with pytest.raises(httpx.TransportError):
+            httpx.post(f"{server.url}/api/instances/{name}/sleep", headers=operator(), timeout=60)
+
+    asking = threading.Thread(target=order)
+    asking.start()
+    wait_for(lambda: Instance.objects.get(pk=name).state == State.STOPPING)
+    server.kill()
+    asking.join()
+    assert types(name) == ["lazy_started"]
+    server.restart()
+    wait_for(lambda: "lazy_stopped" in types(name))
+    told = {"instance": name, "run": 1, "trigger": "sleep", "by": "operator", "by_kind": "token", "recovered": True}
+    assert logged(name)[-1].data.items() >= told.items()
+    assert (types(name), containers.is_running(name)) == (["lazy_started", "lazy_stopped"], False)

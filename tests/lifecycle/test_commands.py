@@ -64,6 +64,8 @@ def manage(transactional_db, tmp_path):
         started.append(process)
         return process
 
+    begin.environment = environment  # type: ignore[attr-defined]
+    begin.engine = lambda: ProcessEngine(agents, tmp_path / "run")  # type: ignore[attr-defined]
     yield begin
     for process in started:
         process.kill()

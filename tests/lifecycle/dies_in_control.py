@@ -1,0 +1,47 @@
+"""A Dormouse that is killed while it carries an order out. Usage: `... dies_in_control NAME ORDER STEP`."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import django
+
+
+def killing(call: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Return a function that makes the call, if there is one, and kills this process."""
+
+    def do(*arguments: Any, **more: Any) -> None:
+        if call:
+            call(*arguments, **more)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return do
+
+
+def main(name: str, order: str, step: str) -> None:
+    django.setup()
+    from lifecycle import assembly
+    from lifecycle.transitions.orders import Order, Trigger
+
+    lifecycle = assembly.lifecycle("test")
+    control, caller = lifecycle.control, {"by": "alice", "by_kind": "user"}
+    if step == "before the claim":
+        lifecycle.claims.claim_stop = killing(None)  # type: ignore[method-assign]
+    elif step == "before the engine's stop":
+        lifecycle.engine.stop = killing(None)  # type: ignore[method-assign]
+    elif step == "after the engine's stop":
+        lifecycle.engine.stop = killing(lifecycle.engine.stop)  # type: ignore[method-assign]
+    elif step == "before the commit":
+        lifecycle.claims._sink = killing(lifecycle.claims._sink)
+        object.__setattr__(control, "sink", killing(control.sink))
+    if order == "sleep":
+        control.sleep(name, Order(Trigger.SLEEP, **caller))
+    else:
+        control.disable(name, "key", caller)
+    os.kill(os.getpid(), signal.SIGKILL)  # after the commit
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
