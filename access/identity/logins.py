@@ -14,7 +14,7 @@ from axes.backends import AxesStandaloneBackend
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.signals import user_login_failed
+from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.core.exceptions import PermissionDenied
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
@@ -67,6 +67,12 @@ def locked_response(request: HttpRequest, *arguments: Any, **more: Any) -> HttpR
     response = render(request, "429.html", {"minutes": int(lock.total_seconds() // 60)}, status=429)
     response["Retry-After"] = str(int(lock.total_seconds()))
     return response
+
+
+@receiver(user_logged_in)
+def rotate_session(sender: object, request: HttpRequest, **kwargs: Any) -> None:
+    """Give the session a new key at each login. Django keeps the old one if the same user signs in again."""
+    request.session.cycle_key()
 
 
 @receiver(user_login_failed)
