@@ -13,11 +13,32 @@ from tests.config.agents import agents_file
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 PIECES = 20
+#: An agent whose work ends when a file is there, so that all of it is in flight however slow the machine is.
+WAITING = """
+import pathlib, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Agent(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        while not pathlib.Path("go").exists():
+            time.sleep(0.05)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"done")
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
+"""
 
 
 @pytest.fixture
 def serve_with(serve, tmp_path):
-    with agents_file(tmp_path, starts="-c 'import time; time.sleep(60)'") as environment:
+    (tmp_path / "waiting.py").write_text(WAITING)
+    with agents_file(tmp_path, waits="waiting.py") as environment:
         yield lambda drain: serve(**environment, DORMOUSE_DRAIN=drain)
 
 
@@ -39,12 +60,12 @@ def read_events(server, bodies):
         bodies.append("".join(answer.iter_text()))
 
 
-def test_work_in_flight_gets_its_answers_and_streams_end_after_it(serve_with):
-    server, bodies = serve_with("60s"), []
+def test_work_in_flight_gets_its_answers_and_streams_end_after_it(serve_with, tmp_path):
+    server, bodies = serve_with("1h"), []
     reading = threading.Thread(target=read_events, args=(server, bodies))
     reading.start()
     with ThreadPoolExecutor(PIECES) as pool:
-        answers = [pool.submit(work, server, 3) for _ in range(PIECES)]
+        answers = [pool.submit(work, server, 0, "waits") for _ in range(PIECES)]
         wait_for(lambda: Lease.objects.count() == PIECES, what="the work")
         server.process.send_signal(signal.SIGTERM)
         wait_for(lambda: is_draining(server), what="the drain")
@@ -52,6 +73,7 @@ def test_work_in_flight_gets_its_answers_and_streams_end_after_it(serve_with):
         assert (refused.status_code, refused.headers["Dormouse-Error"]) == (503, "draining")
         assert refused.headers["Connection"] == "close"
         assert httpx.get(f"{server.url}/healthz").status_code == 200
+        (tmp_path / "go").touch()
         assert [answer.result().text for answer in answers] == ["done"] * PIECES
     assert server.process.wait(DEADLINE_SECONDS) == 0
     reading.join()
