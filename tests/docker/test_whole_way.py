@@ -173,6 +173,9 @@ def test_one_that_exits_before_it_is_ready_is_told_with_its_output(server, conta
         "cause": "exited",
         "exit_code": 7,
         "log_tail": "no model configured\n",
+        "trigger": "dispatch",
+        "by": "environment",
+        "by_kind": "token",
     }
 
 
