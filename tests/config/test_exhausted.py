@@ -16,6 +16,7 @@ from tests.config.test_changed_database import Site
 from tests.events.stream.listening import listening
 from tests.servers import DEADLINE_SECONDS, wait_for
 
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 FILES = 64
 DISK_BYTES = 16_000_000
 TOLD = ["container.lazy_started", "container.lazy_stopped"]
@@ -119,9 +120,9 @@ def test_a_full_disk_at_a_start_leaves_nothing_half(site, disk):
             wait_for(lambda: site.get("/healthz").status_code == 503, what="the health check")
         assert answer.result().status_code in (200, 503), answer.result().text
     wait_for(lambda: site.get("/healthz").status_code == 200, what="the health check")
-    assert dispatch(site.server).status_code == 200
+    wait_for(lambda: dispatch(site.server).status_code == 200, what="a dispatch")  # one may join a start that failed
     wait_for(lambda: state(site) == ["asleep"], what="the stop")
-    assert events(site) in (TOLD, TOLD * 2)
+    assert events(site)[-2:] == TOLD
     assert leases(site) == []
 
 
