@@ -44,7 +44,11 @@ class SQLiteCommitWatch:
 
     def wait(self, stopped: threading.Event) -> None:
         """Return when the version has changed."""
-        self._connection.ensure_connection()  # opens another file, if one has taken the database's place
+        before = self._connection.connection
+        self._connection.ensure_connection()  # opens the file anew after a checkpoint, or if another took its place
+        if self._connection.connection is not before:
+            self._seen = self._version()  # a new connection counts anew, so the versions cannot be compared
+            return
         for _ in range(int(MAX_WAIT_SECONDS / self.POLL_SECONDS)):
             version = self._version()
             if version != self._seen:
