@@ -37,7 +37,7 @@ def why(lifecycle):
             waker.waking.wake(name)
         (event,) = logged(name)
         assert event.type == "container.lazy_start_failed"
-        assert event.data == {"instance": name, "run": 1} | raised.value.data()
+        assert event.data == {"instance": name, "run": 1, "trigger": "dispatch"} | raised.value.data()
         row = Instance.objects.get(pk=name)
         assert (row.state, row.failure["error"]) == (State.ASLEEP, event.data["error"])
         return event.data["cause"], event.data["error"].replace(name, "NAME")
