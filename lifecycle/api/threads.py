@@ -7,14 +7,10 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from django.db import connections
-from tenacity import Retrying, retry_if_result, wait_fixed
 
 from lifecycle import assembly
 
 T = TypeVar("T")
-
-#: How often it is tried to settle a claim that an error left behind.
-RECOVER_AGAIN_SECONDS = 5
 
 
 async def in_own_thread(name: str, work: Callable[[], T]) -> T:
@@ -35,17 +31,7 @@ def _run(name: str, work: Callable[[], T], future: "Future[T]") -> None:
     except BaseException as error:
         connections.close_all()
         future.set_exception(error)
-        _settle(name)
+        assembly.lifecycle().recovering.recover_own_until_settled(name)
     else:
         connections.close_all()
         future.set_result(result)
-
-
-def _settle(name: str) -> None:
-    try:
-        retrying = Retrying(
-            retry=retry_if_result(lambda is_settled: not is_settled), wait=wait_fixed(RECOVER_AGAIN_SECONDS)
-        )
-        retrying(assembly.lifecycle().recovering.recover_own, name)
-    finally:
-        connections.close_all()

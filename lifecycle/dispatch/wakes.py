@@ -12,7 +12,6 @@ from weakref import WeakValueDictionary
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from tenacity import Retrying, retry_if_result, wait_fixed
 
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Lease
@@ -26,8 +25,6 @@ T = TypeVar("T")
 SHORT_WORK_THREADS = 16
 #: One instance uses at most so many of them, so that callers of one whose inspection hangs do not hold the others up.
 THREADS_PER_INSTANCE = 4
-#: How often it is tried to settle a claim that an unforeseen error left behind.
-RECOVER_AGAIN_SECONDS = 5
 
 
 class Wakes:
@@ -126,25 +123,16 @@ class Wakes:
             wake_future.set_result(None)
 
     def _recover_own(self, name: str) -> None:
-        """Settle the claim that an unforeseen error left behind.
-
-        This process is alive, so no other process would do it. One thread at a time does it for an instance.
-        """
+        """Settle the claim that an unforeseen error left behind. One thread at a time does it for an instance."""
         with self._lock:
             if name in self._recovering:
                 return
             self._recovering.add(name)
         try:
-            retrying = Retrying(
-                retry=retry_if_result(lambda is_settled: not is_settled),
-                wait=wait_fixed(RECOVER_AGAIN_SECONDS),
-                sleep=self._lifecycle.clock.sleep,
-            )
-            retrying(self._lifecycle.recovering.recover_own, name)
+            self._lifecycle.recovering.recover_own_until_settled(name)
         finally:
             with self._lock:
                 self._recovering.remove(name)
-            connections.close_all()
 
     async def _in_slot(
         self, name: str, work: Callable[[], T], if_unwanted: Callable[["Future[T]"], None] = lambda done: None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import DatabaseError, connections
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, wait_fixed
 
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection, Phase
@@ -29,6 +29,8 @@ SECOND_LOOK_SECONDS = 2
 #: How often, and for how long, an engine that does not answer is asked again.
 ASK_AGAIN_SECONDS = 0.5
 GIVE_UP_SECONDS = 30
+#: How often it is tried to settle a claim that an unforeseen error left behind.
+RECOVER_AGAIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,21 @@ class Recovering:
             logger.warning("%s: what an error left behind cannot be settled yet: %s", name, error)
             connections.close_all()
             return False
+
+    def recover_own_until_settled(self, name: str) -> None:
+        """Settle what an error in this worker left behind, however long that takes; then close the connections.
+
+        This worker is alive, so no other one would do it.
+        """
+        retrying = Retrying(
+            retry=retry_if_result(lambda is_settled: not is_settled),
+            wait=wait_fixed(RECOVER_AGAIN_SECONDS),
+            sleep=self.clock.sleep,
+        )
+        try:
+            retrying(self.recover_own, name)
+        finally:
+            connections.close_all()
 
     def end_leases_of_the_dead(self) -> None:
         """End the leases of dead workers, and forget the workers that cannot come back."""
