@@ -12,6 +12,11 @@ def problem_of(error: LifecycleError) -> ProblemResponse:
     return ProblemResponse(error.status, str(error), code=error.code, **error.members())
 
 
+def database_problem() -> ProblemResponse:
+    """Return the answer if the database cannot be used."""
+    return ProblemResponse(503, "The database cannot be used at the moment.", code="database")
+
+
 def unknown(name: str) -> UnknownInstance:
     """Return the error for a name that no instance has."""
     return UnknownInstance(name, HOW_TO_TAKE_PART[settings.DORMOUSE_ENGINE])

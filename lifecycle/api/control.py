@@ -11,17 +11,17 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
 
-from access.identity.users import signature_of
 from access.json_bodies import Invalid, read_json
 from access.permissions import CONTROL, DISPATCH
 from access.problems import ProblemResponse, csrf_problem, refusal
 from lifecycle import assembly
-from lifecycle.api.answers import can_be_a_name, problem_of, unknown
+from lifecycle.api.answers import can_be_a_name, database_problem, problem_of, unknown
+from lifecycle.api.callers import order_of
 from lifecycle.api.threads import in_own_thread
 from lifecycle.clock import as_text
 from lifecycle.exceptions import LifecycleError
 from lifecycle.transitions.control import MAX_REASON_CHARACTERS, Control, read_until
-from lifecycle.transitions.orders import Order, Trigger, read_for
+from lifecycle.transitions.orders import Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def order(permission: str) -> Callable[[Carry], View]:
                 return problem_of(error)
             except DatabaseError as error:
                 logger.error("%s: the order was not carried out, because the database failed: %s", name, error)
-                return ProblemResponse(503, "The database cannot be used at the moment.", code="database")
+                return database_problem()
 
         return view
 
@@ -63,14 +63,14 @@ def order(permission: str) -> Callable[[Carry], View]:
 @order(DISPATCH)
 def wake(request: HttpRequest, control: Control, name: str) -> dict[str, Any]:
     """Answer `POST /api/instances/NAME/wake` when it is ready, with how long that took. Null: it was ready."""
-    return {"state": "ready", "latency_ms": control.wake(name, Order(Trigger.WAKE, **_caller(request)))}
+    return {"state": "ready", "latency_ms": control.wake(name, order_of(request, request.user, Trigger.WAKE))}
 
 
 @require_POST
 @order(CONTROL)
 def sleep(request: HttpRequest, control: Control, name: str) -> dict[str, Any]:
     """Answer `POST /api/instances/NAME/sleep` when it is asleep. With `?force=true` work in flight is broken off."""
-    control.sleep(name, Order(Trigger.SLEEP, **_caller(request)), force=_is_forced(request))
+    control.sleep(name, order_of(request, request.user, Trigger.SLEEP), force=_is_forced(request))
     return {"state": "asleep"}
 
 
@@ -99,14 +99,8 @@ def disabled(request: HttpRequest, control: Control, name: str) -> dict[str, Any
     return {"disabled": control.disable(name, reason, _event_data(request), force=_is_forced(request))}
 
 
-def _caller(request: HttpRequest) -> dict[str, str]:
-    """Return who orders it, and what the header `Dormouse-For` says it is for."""
-    work_for = read_for(request.headers.get("Dormouse-For", "").encode("latin-1", "replace"))
-    return signature_of(request.user) | {"work_for": work_for}
-
-
 def _event_data(request: HttpRequest) -> dict[str, Any]:
-    return Order(Trigger.WAKE, **_caller(request)).caller()
+    return order_of(request, request.user, Trigger.WAKE).caller()
 
 
 def _is_forced(request: HttpRequest) -> bool:

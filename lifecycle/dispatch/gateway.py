@@ -7,6 +7,7 @@ goes to that path and query. Access is decided on the headers; nothing is held w
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -17,19 +18,19 @@ from django.http import HttpRequest
 
 from access.identity.logins import is_trusted_proxy
 from access.identity.tokens import TokenUser
-from access.identity.users import signature_of
 from access.middleware import send_response
 from access.permissions import DISPATCH
 from access.problems import ProblemResponse, csrf_problem, refusal
 from lifecycle import assembly
-from lifecycle.api.answers import can_be_a_name, problem_of, unknown
+from lifecycle.api.answers import can_be_a_name, database_problem, problem_of, unknown
+from lifecycle.api.callers import order_of
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import Answer
 from lifecycle.dispatch.draining import draining_problem, work_in_flight
 from lifecycle.dispatch.headers import Hop, LeadsElsewhere
 from lifecycle.exceptions import AgentBrokeOff, LifecycleError
-from lifecycle.transitions.orders import Order, Trigger, read_for
+from lifecycle.transitions.orders import Order, Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -137,49 +138,71 @@ class PassedAnswer:
 
 async def _ask(scope: Any, body: Body) -> PassedAnswer | ProblemResponse:
     """Decide access on the headers, and return the agent's answer when its head has come, or a problem."""
-    request, has_perm = scope.pop("request"), scope.pop("has_perm")
-    address = Address.of_scope(scope)
+    method = scope["method"]
     try:
-        user, permitted = await has_perm(DISPATCH)
-        refused = _refuse(user, permitted, address, request)
-        if refused or address is None:
-            return refused or problem_of(unknown(request.path))
-        if work_in_flight.is_draining:
-            return draining_problem()
-        hop = hop_of(address, request, scope)
-        headers, order = hop.to_agent(scope["headers"]), order_of(request, user)
-        work = Work(headers, body, scope["method"], address.target(), address.query, order)
+        admitted = await admit(scope, forgery=_forgery, takes=lambda address: address.takes(method))
+        if isinstance(admitted, ProblemResponse):
+            return admitted
+        address, hop = admitted.address, admitted.hop
+        headers = hop.to_agent(scope["headers"])
+        work = Work(headers, body, method, address.target(), address.query, admitted.order)
         dispatcher = await assembly.dispatcher()
         return PassedAnswer.of(await dispatcher.dispatch(address.name, work), hop)
     except LifecycleError as error:
         return problem_of(error)
     except DatabaseError as error:
-        logger.error("%r: the work was not dispatched, because the database cannot be used: %s", request.path, error)
-        return ProblemResponse(503, "The database cannot be used at the moment.", code="database")
+        logger.error("%r: the work was not dispatched, because the database cannot be used: %s", scope["path"], error)
+        return database_problem()
 
 
-def _refuse(user: Any, permitted: bool, address: Address | None, request: HttpRequest) -> ProblemResponse | None:
-    """Return the problem if the request may not be made: the access first, then what it asks."""
+def _forgery(request: HttpRequest, address: Address) -> ProblemResponse | None:
+    """Return the problem of a request with a session that another site may have made."""
+    return csrf_problem(request, safe_methods_too=address.path is not None)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A request that may be passed on."""
+
+    address: Address
+    hop: Hop
+    order: Order
+
+
+async def admit(
+    scope: Any,
+    *,
+    forgery: Callable[[HttpRequest, Address], ProblemResponse | None],
+    takes: Callable[[Address], bool],
+) -> Admitted | ProblemResponse:
+    """Decide on the headers whether a request may be passed on: the access first, then what it asks.
+
+    Args:
+        scope: the ASGI scope, as `access.middleware.AsgiAccess` makes it.
+        forgery: returns the problem of a request with a session that another site may have made.
+        takes: returns whether the address can be asked this.
+    """
+    request, has_perm = scope.pop("request"), scope.pop("has_perm")
+    address = Address.of_scope(scope)
+    user, permitted = await has_perm(DISPATCH)
     refused = refusal(user, permitted, DISPATCH, *([address.name] if address else []))
     if refused or address is None:
-        return refused
+        return refused or problem_of(unknown(request.path))
     if not isinstance(user, TokenUser):
-        refused = csrf_problem(request, safe_methods_too=address.path is not None)
-    if refused is None and not address.takes(request.method or ""):
+        refused = forgery(request, address)
+    if refused is None and not takes(address):
         refused = ProblemResponse(405, f"This address takes {address.methods}.", code="method_not_allowed")
         refused["Allow"] = address.methods
     if refused is None and not can_be_a_name(address.name):
         refused = problem_of(unknown(address.name))
-    return refused
+    if refused is None and work_in_flight.is_draining:
+        refused = draining_problem()
+    if refused:
+        return refused
+    return Admitted(address, _hop_of(address, request, scope), order_of(request, user, Trigger.DISPATCH))
 
 
-def order_of(request: HttpRequest, user: Any) -> Order:
-    """Return who dispatches, and what the header `Dormouse-For` says the work is for."""
-    work_for = read_for(request.headers.get("Dormouse-For", "").encode("latin-1", "replace"))
-    return Order(Trigger.DISPATCH, work_for=work_for, **signature_of(user))
-
-
-def hop_of(address: Address, request: HttpRequest, scope: Any) -> Hop:
+def _hop_of(address: Address, request: HttpRequest, scope: Any) -> Hop:
     """Return what the headers in both directions depend on."""
     client = (scope.get("client") or [""])[0]
     return Hop(

@@ -11,18 +11,16 @@ import aiohttp
 from django.db import DatabaseError
 from django.http import HttpRequest
 
-from access.identity.tokens import TokenUser
 from access.middleware import AsgiAccess
-from access.permissions import DISPATCH
-from access.problems import ProblemResponse, origin_problem, refusal
+from access.problems import ProblemResponse, origin_problem
 from lifecycle import assembly
-from lifecycle.api.answers import can_be_a_name, problem_of, unknown
+from lifecycle.api.answers import database_problem, problem_of
 from lifecycle.dispatch.agent_client import HandshakeRefused
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import AgentSocket
-from lifecycle.dispatch.draining import draining_problem, work_in_flight
-from lifecycle.dispatch.gateway import Address, hop_of, order_of
+from lifecycle.dispatch.draining import work_in_flight
+from lifecycle.dispatch.gateway import Address, Admitted, admit
 from lifecycle.exceptions import LifecycleError
 
 logger = logging.getLogger(__name__)
@@ -86,39 +84,31 @@ async def _serve_one(scope: Any, receive: Any, send: Any) -> None:
 
 async def _connect(scope: Any) -> AgentSocket | ProblemResponse:
     """Decide access on the headers, and return the agent's WebSocket when the agent has accepted it, or a problem."""
-    request, has_perm = scope.pop("request"), scope.pop("has_perm")
-    address = Address.of_scope(scope)
     try:
-        user, permitted = await has_perm(DISPATCH)
-        refused = _refuse(user, permitted, address, request)
-        if refused or address is None:
-            return refused or problem_of(unknown(request.path))
-        if work_in_flight.is_draining:
-            return draining_problem()
-        passed = [(name, value) for name, value in scope["headers"] if not name.startswith(b"sec-websocket-")]
-        headers, order = hop_of(address, request, scope).to_agent(passed), order_of(request, user)
-        work = Work(headers, Body.of(b""), "GET", address.target(), order=order)
-        dispatcher = await assembly.dispatcher()
-        return await dispatcher.open_web_socket(address.name, work, scope["subprotocols"])
-    except HandshakeRefused as error:
-        return ProblemResponse(error.status, f"{address.name if address else ''} refused the WebSocket.")
+        admitted = await admit(scope, forgery=_forgery, takes=lambda address: address.path is not None)
+        return admitted if isinstance(admitted, ProblemResponse) else await _open(admitted, scope)
     except LifecycleError as error:
         return problem_of(error)
     except DatabaseError as error:
-        logger.error("%r: no WebSocket was opened, because the database cannot be used: %s", request.path, error)
-        return ProblemResponse(503, "The database cannot be used at the moment.", code="database")
+        logger.error("%r: no WebSocket was opened, because the database cannot be used: %s", scope["path"], error)
+        return database_problem()
 
 
-def _refuse(user: Any, permitted: bool, address: Address | None, request: HttpRequest) -> ProblemResponse | None:
-    """Return the problem if no WebSocket may be opened. Any page may open one with a session, hence the origin."""
-    refused = refusal(user, permitted, DISPATCH, *([address.name] if address else []))
-    if refused is None and not isinstance(user, TokenUser):
-        refused = origin_problem(request)
-    if refused is None and address and address.path is None:
-        refused = ProblemResponse(405, f"This address takes {address.methods}.", code="method_not_allowed")
-    if refused is None and address and not can_be_a_name(address.name):
-        refused = problem_of(unknown(address.name))
-    return refused
+def _forgery(request: HttpRequest, address: Address) -> ProblemResponse | None:
+    """Return the problem of a WebSocket with a session that a page of another origin may have opened."""
+    return origin_problem(request)
+
+
+async def _open(admitted: Admitted, scope: Any) -> AgentSocket | ProblemResponse:
+    """Return the agent's WebSocket when the agent has accepted it, or a problem with the status of its refusal."""
+    address = admitted.address
+    passed = [(name, value) for name, value in scope["headers"] if not name.startswith(b"sec-websocket-")]
+    work = Work(admitted.hop.to_agent(passed), Body.of(b""), "GET", address.target(), order=admitted.order)
+    dispatcher = await assembly.dispatcher()
+    try:
+        return await dispatcher.open_web_socket(address.name, work, scope["subprotocols"])
+    except HandshakeRefused as error:
+        return ProblemResponse(error.status, f"{address.name} refused the WebSocket.")
 
 
 async def _pass_messages(agent: AgentSocket, receive: Any, send: Any) -> None:
