@@ -91,7 +91,7 @@ class Card:
 
     @property
     def awake_choices(self) -> list[tuple[str, str]]:
-        """For how long its buttons keep it awake, and their words."""
+        """The times for which its buttons keep it awake, and their words."""
         return AWAKE_CHOICES
 
     @property
@@ -102,13 +102,13 @@ class Card:
 
     @property
     def disabled(self) -> dict[str, Any] | None:
-        """When, by whom and why it was disabled, or None."""
+        """The decision that disabled it: at what time, by whom and why. None: it is not disabled."""
         found: dict[str, Any] | None = self.instance.disabled
         return found and found | {"at": parse_datetime(found["at"])}
 
     @property
     def caller(self) -> str:
-        """What its oldest work is for and who ordered it, as the end of a sentence."""
+        """The end of a sentence that says what its oldest work is for and who ordered it."""
         lease = min(self.instance.leases.all(), key=lambda lease: lease.since, default=None)
         return event_types.caller_of(lease.ordered or {}) if lease else ""
 

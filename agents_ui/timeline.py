@@ -125,7 +125,7 @@ class Row:
 
     @property
     def advice(self) -> str:
-        """What to do about a failure, if its error does not say that."""
+        """The advice on a failure, if its error does not say what to do. Else an empty text."""
         return event_types.advice_on(self.event)
 
     @property

@@ -1,14 +1,16 @@
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from events.log import record
 from events.stream import commits as commits_module
 from events.stream.commits import CommitWatch, watch_commits
-from tests.servers import wait_for
+from tests.servers import DEADLINE_SECONDS, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,6 +42,20 @@ class Waiting:
 def test_a_commit_before_the_wait_is_not_missed(heard):
     record("a.b")
     heard.wait(threading.Event())
+
+
+@pytest.mark.skipif("DORMOUSE_TEST_DATABASE_URL" in os.environ, reason="SQLite alone has a file")
+def test_a_commit_is_not_missed_when_the_file_is_opened_anew(heard):
+    """A new connection counts versions from the start, as the one before did."""
+    record("a.b")
+    file = connection.settings_dict["NAME"]
+    os.utime(file, ns=(0, Path(file).stat().st_mtime_ns + 1))
+    in_vain = threading.Event()
+    deadline = threading.Timer(DEADLINE_SECONDS, in_vain.set)
+    deadline.start()
+    heard.wait(in_vain)
+    deadline.cancel()
+    assert not in_vain.is_set()
 
 
 def test_a_commit_ends_the_wait(heard):
