@@ -58,7 +58,7 @@ def test_every_phase_is_seen(lifecycle, containers):
 
 def test_a_dispatch_in_the_back_off_of_a_ready_agent_waits_for_its_next_run(lifecycle, containers):
     name = containers.create(command=FAILS_ONCE, **LOOPS)
-    lifecycle.waking._find_or_register(name)
+    lifecycle.waking.find_or_register(name)
     containers.api.start(name)
     wait_for(lambda: lifecycle.engine.inspect(name).phase is Phase.RESTARTING)
     lifecycle.waking.wake(name)
@@ -70,7 +70,7 @@ def test_a_dispatch_in_the_back_off_of_a_ready_agent_waits_for_its_next_run(life
 
 def test_a_dispatch_to_one_that_goes_on_failing_says_with_which_code(lifecycle, containers):
     name = containers.create(command=FAILS, start_timeout="2s", **LOOPS)
-    lifecycle.waking._find_or_register(name)
+    lifecycle.waking.find_or_register(name)
     containers.api.start(name)
     wait_for(lambda: lifecycle.engine.inspect(name).phase is Phase.RESTARTING)
     with pytest.raises(StartFailed) as raised:
