@@ -18,4 +18,4 @@ def find_trouble(port: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(find_trouble(sys.argv[1]))
+    sys.exit(find_trouble(sys.argv[1]) or 0)

@@ -24,6 +24,15 @@ def test_a_taken_port_is_said_before_anything_else(target):
     assert ended.stdout == ""
 
 
+def test_nothing_is_said_of_a_free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = ["make", "--no-print-directory", "free-port", f"PORT={port}"]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("port", ["x", "0", "65536", "-1"])
 def test_a_text_that_is_no_port_is_said(port):
     ended = subprocess.run(
