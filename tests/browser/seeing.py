@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 SignIn = Callable[..., Page]
 
@@ -27,6 +28,22 @@ def is_live(page: Page) -> None:
 def loads_the_rest(page: Page) -> None:
     """Wait for the scripts that the page loads only after its stream."""
     expect(page.locator("html")).to_have_attribute("data-clipboard", "")
+
+
+def weigh(page: Page) -> dict[str, int]:
+    """Load the page anew without the cache. Return the bytes of each body by its path, without the stream."""
+    page.context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
+    finished: list[Request] = []  # not answers: the one to a request that the reload ends may never finish
+    page.on("requestfinished", lambda request: finished.append(request))
+    page.reload()
+    is_live(page)
+    page.wait_for_load_state("load")
+    loads_the_rest(page)
+    done = [request for request in finished if "/events" not in request.url]
+    return {
+        urlsplit(request.url)._replace(scheme="", netloc="").geturl(): request.sizes()["responseBodySize"]
+        for request in done
+    }
 
 
 def shows(page: Page, ids: list[int]) -> None:

@@ -1,11 +1,8 @@
 """What a first look at the page costs."""
 
-from playwright.sync_api import Response
-
 from events.log import record
 from tests.browser.proxy import Proxy
-from tests.browser.seeing import SignIn, is_live
-from tests.servers import wait_for
+from tests.browser.seeing import SignIn, is_live, weigh
 
 
 def seed() -> None:
@@ -31,15 +28,7 @@ def test_at_most_five_requests_before_the_stream_and_none_to_another_host(proxy:
 def test_at_most_30_kb_of_which_8_are_javascript(proxy: Proxy, sign_in: SignIn):
     seed()
     page = sign_in(proxy, viewport={"width": 1100, "height": 800})
-    page.context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
-    answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer))
-    page.reload()
-    is_live(page)
-    page.wait_for_load_state("load")
-    wait_for(lambda: page.evaluate("navigator.clipboard && 'clipboard' in document.documentElement.dataset"))
-    done = [answer for answer in answers if "/events" not in answer.url and answer.finished() is None]
-    sizes = {answer.url.removeprefix(proxy.url): answer.request.sizes()["responseBodySize"] for answer in done}
+    sizes = weigh(page)
     assert "/static/agents_ui/reader.js" in sizes
     assert sum(sizes.values()) <= 30 * 1024, sizes
     assert sum(size for address, size in sizes.items() if address.endswith(".js")) <= 8 * 1024, sizes

@@ -1,8 +1,8 @@
 """With 200 agents in every state the page is light, fits a narrow screen, and is short for the keyboard."""
 
-from playwright.sync_api import Response, expect
+from playwright.sync_api import expect
 
-from tests.browser.seeing import SignIn, is_live, loads_the_rest
+from tests.browser.seeing import SignIn, is_live, weigh
 from tests.servers import Server
 
 
@@ -30,12 +30,5 @@ def test_nothing_scrolls_sideways_at_320_px(many: Server, sign_in: SignIn):
 
 def test_it_weighs_at_most_30_kb(many: Server, sign_in: SignIn):
     page = sign_in(many)
-    page.context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
-    answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer))
-    page.reload()
-    is_live(page)
-    loads_the_rest(page)
-    done = [answer for answer in answers if "/events" not in answer.url and answer.finished() is None]
-    sizes = {answer.url.removeprefix(many.url): answer.request.sizes()["responseBodySize"] for answer in done}
+    sizes = weigh(page)
     assert sum(sizes.values()) <= 30 * 1024, sizes
