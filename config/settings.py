@@ -216,6 +216,7 @@ AXES_VERBOSE = False
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else an attacker could extend the lock for ever
 AXES_CLIENT_IP_CALLABLE = "access.identity.logins.client_address"
+AXES_USERNAME_CALLABLE = "access.identity.logins.counted_name"
 AXES_LOCKOUT_CALLABLE = "access.identity.logins.locked_response"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True

@@ -61,6 +61,12 @@ def client_address(request: HttpRequest) -> str:
     return address
 
 
+def counted_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str | None:
+    """Return the name under which failures are counted: as much of it as the table holds. Users have shorter names."""
+    name: str | None = (credentials or request.POST).get("username")
+    return name and name[: AccessAttempt._meta.get_field("username").max_length]
+
+
 def locked_response(request: HttpRequest, *arguments: Any, **more: Any) -> HttpResponse:
     """Return the page for a locked name. It is the same whether a user of that name exists or not."""
     lock: timedelta = settings.AXES_COOLOFF_TIME

@@ -79,6 +79,13 @@ def test_a_password_is_hashed_once_whether_the_name_exists_or_not(admin, monkeyp
     assert len(hashed) == 1
 
 
+def test_a_name_that_is_longer_than_the_table_holds_is_counted_too(admin):
+    for _ in range(5):
+        sign_in("wrong", "a" * 300)
+    assert sign_in("wrong", "a" * 300).status_code == 429
+    assert [attempt.username for attempt in AccessAttempt.objects.all()] == ["a" * 255]
+
+
 def test_each_failure_is_logged_and_a_name_cannot_forge_a_line(admin, caplog):
     sign_in("wrong", "admin\n2026-01-01 INFO forged")
     assert r"A login failed: name 'admin\n2026-01-01 INFO forged', address 127.0.0.1" in caplog.text
