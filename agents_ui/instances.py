@@ -16,7 +16,8 @@ from events import event_types
 from events.models import EventLog
 from lifecycle import assembly
 from lifecycle.api import status
-from lifecycle.models import EngineStatus, Instance, Lease, State, find_dependents
+from lifecycle.models import EngineStatus, Instance, Lease
+from lifecycle.state_machine import State, find_dependents
 
 #: For how long the buttons of a card keep an agent awake, and their words.
 AWAKE_CHOICES = [("1h", "1 h"), ("4h", "4 h"), ("24h", "24 h")]

@@ -28,8 +28,8 @@ from lifecycle import assembly
 from lifecycle.api.answers import can_be_a_name, unknown
 from lifecycle.api.threads import in_own_thread
 from lifecycle.exceptions import LifecycleError, WorkInFlight
+from lifecycle.orders import Order, Trigger
 from lifecycle.transitions.control import MAX_REASON_CHARACTERS, Control, read_until
-from lifecycle.transitions.orders import Order, Trigger
 
 #: Carries an order out, and returns a sentence that says what happened. It blocks.
 Carry = Callable[[HttpRequest, Control, str], str]

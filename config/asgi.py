@@ -16,12 +16,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django = get_asgi_application()  # sets Django up, which the imports below need
 
 from access.middleware import AsgiAccess  # noqa: E402
-from config import daphne_web_socket  # noqa: E402
-from config.base_path import BasePath  # noqa: E402
-from config.bodies import BoundedBody  # noqa: E402
-from config.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
-from config.daphne import Backpressure, CloseBrokenAnswers, end_in_order, stream_requests, when_serving  # noqa: E402
 from config.first_run import say_who_gets_in  # noqa: E402
+from config.serving import daphne_web_socket  # noqa: E402
+from config.serving.base_path import BasePath  # noqa: E402
+from config.serving.bodies import BoundedBody  # noqa: E402
+from config.serving.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
+from config.serving.daphne import Backpressure, CloseBrokenAnswers, stream_requests, when_serving  # noqa: E402
+from config.serving.orderly_end import end_in_order  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
 from lifecycle.dispatch.draining import work_in_flight  # noqa: E402

@@ -12,9 +12,9 @@ from access.permissions import VIEW_EVENTS
 from access.problems import refusal
 from events.api import DEFAULT_LIMIT, MAX_LIMIT, OWN_TYPES
 from events.log import MAX_INSTANCE_CHARACTERS, RESERVED_TYPES, TYPE
-from lifecycle.models import State
+from lifecycle.orders import MAX_FOR_CHARACTERS
+from lifecycle.state_machine import State
 from lifecycle.transitions.control import MAX_REASON_CHARACTERS
-from lifecycle.transitions.orders import MAX_FOR_CHARACTERS
 
 Schema = dict[str, Any]
 

@@ -174,7 +174,7 @@ MIDDLEWARE = [
     "access.api_problems.ApiProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "config.compression.StaticCompressionMiddleware",
+    "config.serving.compression.StaticCompressionMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -229,7 +229,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 
-#: Forms are the login and the admin. config.daphne refuses larger bodies before they are read.
+#: Forms are the login and the admin. config.serving.daphne refuses larger bodies before they are read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 
 STATIC_URL = f"{DORMOUSE_BASE_PATH}/static/"

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-from lifecycle.engines import agents_file as agents
+from lifecycle.engines.process import agents_file as agents
 from lifecycle.exceptions import EngineUnreachable, LabelError
 
 

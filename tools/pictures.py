@@ -21,7 +21,8 @@ from django.core.management import call_command  # noqa: E402
 from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 
 from events.log import record  # noqa: E402
-from lifecycle.models import EngineStatus, Instance, State  # noqa: E402
+from lifecycle.models import EngineStatus, Instance  # noqa: E402
+from lifecycle.state_machine import State  # noqa: E402
 from tests.servers import PROJECT, Server  # noqa: E402
 
 PICTURES = {

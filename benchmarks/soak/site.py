@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.servers import TOKEN, Daphne, dormouse
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from tests.servers import free_port
 
 SECONDS = 120

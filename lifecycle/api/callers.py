@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from access.identity.users import signature_of
-from lifecycle.transitions.orders import Order, Trigger, read_for
+from lifecycle.orders import Order, Trigger, read_for
 
 
 def order_of(request: HttpRequest, user: Any, trigger: Trigger) -> Order:

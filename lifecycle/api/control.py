@@ -20,8 +20,8 @@ from lifecycle.api.callers import order_of
 from lifecycle.api.threads import in_own_thread
 from lifecycle.clock import as_text
 from lifecycle.exceptions import LifecycleError
+from lifecycle.orders import Trigger
 from lifecycle.transitions.control import MAX_REASON_CHARACTERS, Control, read_until
-from lifecycle.transitions.orders import Trigger
 
 logger = logging.getLogger(__name__)
 

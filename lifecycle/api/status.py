@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease
+from lifecycle.state_machine import State
 
 
 def sleeps_at(row: Instance, is_used: bool) -> datetime | None:

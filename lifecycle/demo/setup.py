@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lifecycle.demo import agent
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from lifecycle.exceptions import EngineUnreachable
 
 #: By agent: its boot time in ms, and N if every Nth start fails (0: none fails).

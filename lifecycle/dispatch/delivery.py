@@ -22,8 +22,8 @@ from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import PREFIX
 from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow, LabelError
+from lifecycle.orders import DISPATCH, Order
 from lifecycle.transitions.leases import LeasedInstance
-from lifecycle.transitions.orders import DISPATCH, Order
 
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 #: Methods that change nothing. They may be sent again if a connection broke that had been kept since an earlier answer.

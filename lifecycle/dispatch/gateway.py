@@ -30,7 +30,7 @@ from lifecycle.dispatch.dispatcher import Answer
 from lifecycle.dispatch.draining import draining_problem, work_in_flight
 from lifecycle.dispatch.headers import Hop, LeadsElsewhere
 from lifecycle.exceptions import AgentBrokeOff, LifecycleError
-from lifecycle.transitions.orders import Order, Trigger
+from lifecycle.orders import Order, Trigger
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Lease
+from lifecycle.orders import DISPATCH, Order
 from lifecycle.transitions.leases import LeasedInstance
 from lifecycle.transitions.lifecycle import Lifecycle
-from lifecycle.transitions.orders import DISPATCH, Order
 
 T = TypeVar("T")
 

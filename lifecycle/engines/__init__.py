@@ -16,11 +16,11 @@ HOW_TO_TAKE_PART = {
 def engine_from_settings() -> Engine:
     """Return the engine that the settings name. Only its module is imported."""
     if settings.DORMOUSE_ENGINE == "docker":
-        from lifecycle.engines.docker import DockerEngine
-        from lifecycle.engines.docker_addresses import own_id
+        from lifecycle.engines.docker.addresses import own_id
+        from lifecycle.engines.docker.engine import DockerEngine
 
         return DockerEngine(own_id=own_id(), scope=settings.DORMOUSE_SCOPE, network=settings.DORMOUSE_NETWORK)
-    from lifecycle.engines.process import ProcessEngine
+    from lifecycle.engines.process.engine import ProcessEngine
 
     agents_file = settings.DORMOUSE_AGENTS_FILE
     return ProcessEngine(Path(agents_file) if agents_file else None, run_dir=settings.DORMOUSE_RUN_DIR)

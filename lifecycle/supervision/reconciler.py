@@ -16,7 +16,8 @@ from django.db import DatabaseError
 from lifecycle.engines import labels
 from lifecycle.engines.base import Inspection, ListedInstance, Phase
 from lifecycle.exceptions import EngineError, EngineNonsense, EngineRefused, EngineUnreachable, LabelError, Missing
-from lifecycle.models import EngineStatus, Instance, Lease, State
+from lifecycle.models import EngineStatus, Instance, Lease
+from lifecycle.state_machine import State
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.transitions.needs import circle_error, find_circle
 

@@ -7,7 +7,8 @@ from django.db import transaction
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import Cause, Missing, StartFailed
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.readiness import Readiness
 

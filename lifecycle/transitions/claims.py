@@ -23,11 +23,12 @@ from lifecycle import signals
 from lifecycle.clock import Clock, as_text
 from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import ClaimLost, StartFailed
-from lifecycle.models import ALWAYS, Instance, Mode
+from lifecycle.models import Instance
+from lifecycle.orders import Order
 from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
+from lifecycle.state_machine import ALWAYS, Mode
 from lifecycle.transitions.ending import RunEnd
-from lifecycle.transitions.orders import Order
 from lifecycle.workers.heartbeats import ThisWorker
 
 logger = logging.getLogger(__name__)

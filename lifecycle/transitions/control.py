@@ -17,12 +17,13 @@ from lifecycle.clock import Clock, as_text, milliseconds
 from lifecycle.engines.base import Engine
 from lifecycle.engines.labels import parse_positive_duration
 from lifecycle.exceptions import Missing, NeededBy, NotReady, OthersDecision, StopFailed, WorkInFlight, storable
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease
+from lifecycle.orders import Order
 from lifecycle.signals import Sink
+from lifecycle.state_machine import State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.leases import Leases
-from lifecycle.transitions.orders import Order
 from lifecycle.transitions.stopping import Stopping
 from lifecycle.transitions.waking import Waking
 

@@ -18,8 +18,9 @@ from lifecycle import signals
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, HeardEnd, Inspection
 from lifecycle.exceptions import EngineError, LabelError, storable_output
-from lifecycle.models import BROKE_OFF_WITHIN, EndNote, Instance, Lease, Mode, State
+from lifecycle.models import EndNote, Instance, Lease
 from lifecycle.signals import Sink
+from lifecycle.state_machine import BROKE_OFF_WITHIN, Mode, State
 
 logger = logging.getLogger(__name__)
 

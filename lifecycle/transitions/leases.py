@@ -11,9 +11,10 @@ from tenacity import Retrying, retry_if_exception_type, wait_fixed
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Inspection
 from lifecycle.exceptions import Missing
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease
+from lifecycle.orders import DISPATCH, Order
 from lifecycle.retries import log_failed_try
-from lifecycle.transitions.orders import DISPATCH, Order
+from lifecycle.state_machine import State
 
 logger = logging.getLogger(__name__)
 

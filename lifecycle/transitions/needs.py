@@ -11,7 +11,7 @@ from dataclasses import replace
 from django.db import connections
 
 from lifecycle.exceptions import Cause, Disabled, EngineError, LabelError, LifecycleError, StartFailed, UnknownInstance
-from lifecycle.transitions.orders import Order, Trigger
+from lifecycle.orders import Order, Trigger
 
 #: Wakes an instance, as `Waking.wake`.
 Wake = Callable[[str, Order], None]

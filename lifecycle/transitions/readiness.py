@@ -23,7 +23,8 @@ from lifecycle.exceptions import (
     StartFailed,
     StartRejected,
 )
-from lifecycle.models import Instance, Mode
+from lifecycle.models import Instance
+from lifecycle.state_machine import Mode
 from lifecycle.transitions.probes import Probe
 from lifecycle.transitions.stopping import Stopping
 

@@ -15,7 +15,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection, Phase
 from lifecycle.exceptions import Cause, EngineError, EngineRefused, EngineUnreachable, Missing, StartFailed
-from lifecycle.models import Instance, Lease, Mode, State
+from lifecycle.models import Instance, Lease
+from lifecycle.state_machine import Mode, State
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.leases import Leases
 from lifecycle.transitions.readiness import Readiness

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection, Outcome, Phase
 from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, Missing, StartFailed
-from lifecycle.models import SHORT_LIFE, Instance, Mode
+from lifecycle.models import Instance
+from lifecycle.orders import Order
+from lifecycle.state_machine import SHORT_LIFE, Mode
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.ending import Ending
-from lifecycle.transitions.orders import Order
 from lifecycle.transitions.readiness import Readiness, missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 

@@ -10,9 +10,10 @@ from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Inspection, Phase, are_of_two_containers
 from lifecycle.engines.labels import Labels, default_of
 from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
-from lifecycle.models import IS_DISABLED, Instance, Lease, Mode, State, may_sleep
+from lifecycle.models import Instance, Lease
+from lifecycle.orders import Order, Trigger
+from lifecycle.state_machine import IS_DISABLED, Mode, State, may_sleep
 from lifecycle.transitions.claims import Claims
-from lifecycle.transitions.orders import Order, Trigger
 
 
 class _AnotherContainer(Exception):

@@ -14,12 +14,13 @@ from lifecycle.exceptions import (
     StartFailed,
     UnknownInstance,
 )
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.orders import DISPATCH, Order, Trigger
+from lifecycle.state_machine import State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.leases import reached_as_probed
 from lifecycle.transitions.needs import circle_error, find_circle, wake_needed
-from lifecycle.transitions.orders import DISPATCH, Order, Trigger
 from lifecycle.transitions.readiness import missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 from lifecycle.transitions.starting import Starting

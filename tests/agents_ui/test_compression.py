@@ -10,7 +10,7 @@ from django.contrib.staticfiles import finders
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 
-from config.compression import StaticCompressionMiddleware
+from config.serving.compression import StaticCompressionMiddleware
 
 GZIP = {"Accept-Encoding": "gzip"}
 OURS = settings.BASE_DIR / "agents_ui/static/agents_ui"

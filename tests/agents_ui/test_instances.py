@@ -8,7 +8,8 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from events.log import record
-from lifecycle.models import EngineStatus, Instance, Lease, State
+from lifecycle.models import EngineStatus, Instance, Lease
+from lifecycle.state_machine import State
 
 ADDRESS = "/agents/instances"
 UUID = "7d4f9f0e-3a55-4d5c-9d5e-2f1f6d0b8c11"

@@ -3,7 +3,7 @@
 import sys
 from contextlib import contextmanager
 
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from tests.servers import free_port
 
 AGENT = """

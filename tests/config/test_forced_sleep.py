@@ -6,7 +6,8 @@ import httpx
 
 from access.models import Token
 from events.models import EventLog
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease
+from lifecycle.state_machine import State
 from tests.config.agents import agents_file
 from tests.servers import wait_for
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from docker import APIClient
 
-from lifecycle.engines.docker import DockerEngine
+from lifecycle.engines.docker.engine import DockerEngine
 from lifecycle.supervision.supervisor import Supervisor
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker

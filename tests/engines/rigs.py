@@ -12,8 +12,8 @@ from typing import Any, cast
 from docker import APIClient
 
 from lifecycle.engines.base import Engine
-from lifecycle.engines.docker import DockerEngine
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.docker.engine import DockerEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from tests.docker.support.containers import Containers
 from tests.lifecycle.fake_engine import FakeEngine, Program
 from tests.servers import free_port, wait_for

@@ -27,7 +27,7 @@ def noting(name, globals=None, *more, **options):
         found.add(globals["__name__"].partition(".")[0])
     return original(name, globals, *more, **options)
 builtins.__import__ = noting
-import config.asgi, lifecycle.engines.docker
+import config.asgi, lifecycle.engines.docker.engine
 print(*sorted(found - {"urllib3"}))
 """
 

@@ -11,7 +11,8 @@ from lifecycle import signals
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import Labels
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from lifecycle.transitions.leases import LeasedInstance
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker

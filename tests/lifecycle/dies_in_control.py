@@ -23,7 +23,7 @@ def killing(call: Callable[..., Any] | None) -> Callable[..., Any]:
 def main(name: str, order: str, step: str) -> None:
     django.setup()
     from lifecycle import assembly
-    from lifecycle.transitions.orders import Order, Trigger
+    from lifecycle.orders import Order, Trigger
 
     lifecycle = assembly.lifecycle("test")
     control, caller = lifecycle.control, {"by": "alice", "by_kind": "user"}

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from events.models import EventLog
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from lifecycle.models import Lease, Worker
 from tests.servers import PROJECT, database_url, free_port, wait_for
 

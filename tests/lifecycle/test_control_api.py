@@ -12,7 +12,8 @@ from django.test import AsyncClient, Client
 from access.models import Token
 from lifecycle import assembly
 from lifecycle.exceptions import EngineUnreachable
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, leased, row, use
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for

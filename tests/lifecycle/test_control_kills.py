@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from events.models import EventLog
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from tests.lifecycle.test_commands import NAME, manage
 from tests.servers import PROJECT, wait_for
 

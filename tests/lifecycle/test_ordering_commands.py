@@ -6,7 +6,8 @@ import pytest
 
 from events.event_types import sentence_of
 from events.models import EventLog
-from lifecycle.models import Instance, Lease, State, Worker
+from lifecycle.models import Instance, Lease, Worker
+from lifecycle.state_machine import State
 from lifecycle.transitions.control import MAX_AWAKE
 from tests.lifecycle.test_commands import NAME, dispatched, manage
 

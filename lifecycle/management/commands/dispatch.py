@@ -17,7 +17,7 @@ from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import Dispatcher
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import LifecycleError
-from lifecycle.transitions.orders import Order, Trigger, read_for
+from lifecycle.orders import Order, Trigger, read_for
 
 
 class Command(BaseCommand):

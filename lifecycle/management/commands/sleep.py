@@ -4,8 +4,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from lifecycle.management.ordering import OrderingCommand
+from lifecycle.orders import Order, Trigger
 from lifecycle.transitions.control import Control
-from lifecycle.transitions.orders import Order, Trigger
 
 
 class Command(OrderingCommand):

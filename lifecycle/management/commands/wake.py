@@ -3,8 +3,8 @@
 from typing import Any
 
 from lifecycle.management.ordering import OrderingCommand
+from lifecycle.orders import Order, Trigger
 from lifecycle.transitions.control import Control
-from lifecycle.transitions.orders import Order, Trigger
 
 
 class Command(OrderingCommand):

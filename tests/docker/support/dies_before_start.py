@@ -10,7 +10,7 @@ import django
 def main(name: str) -> None:
     django.setup()
     from lifecycle.engines.base import Outcome
-    from lifecycle.engines.docker import DockerEngine
+    from lifecycle.engines.docker.engine import DockerEngine
     from lifecycle.transitions.lifecycle import Lifecycle
     from lifecycle.workers.heartbeats import ThisWorker
 

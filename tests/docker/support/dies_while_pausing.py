@@ -11,7 +11,7 @@ import django
 def main(name: str, call: str, when: str) -> None:
     django.setup()
     from lifecycle.engines.base import Outcome
-    from lifecycle.engines.docker import DockerEngine
+    from lifecycle.engines.docker.engine import DockerEngine
     from lifecycle.models import Instance
     from lifecycle.transitions.lifecycle import Lifecycle
     from lifecycle.workers.heartbeats import ThisWorker

@@ -10,7 +10,7 @@ import pytest
 from lifecycle import assembly
 from lifecycle.dispatch.dispatcher import Dispatcher
 from lifecycle.dispatch.wakes import Wakes
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from tests.lifecycle.conftest import NAME, Events
 from tests.lifecycle.dispatch.agent import Agent
 from tests.servers import free_port, wait_for

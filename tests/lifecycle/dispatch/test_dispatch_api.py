@@ -13,7 +13,8 @@ from access.middleware import AsgiAccess
 from lifecycle import assembly
 from lifecycle.dispatch.gateway import Gateway
 from lifecycle.exceptions import AgentBrokeOff, Cause, EngineUnreachable, StartRejected
-from lifecycle.models import EngineStatus, Instance, Lease, State
+from lifecycle.models import EngineStatus, Instance, Lease
+from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, make_row
 from tests.lifecycle.dispatch.agent import answer as answer_of
 from tests.lifecycle.dispatch.agent import until_it_is_over

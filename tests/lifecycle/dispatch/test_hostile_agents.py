@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.soak.agent import ANSWERS, ENDLESS
 from benchmarks.soak.site import AGENT
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from lifecycle.models import Lease
 from tests.servers import DEADLINE_SECONDS, free_port, wait_for
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from events.models import EventLog
-from lifecycle.engines.process import ProcessEngine
+from lifecycle.engines.process.engine import ProcessEngine
 from lifecycle.models import Lease
 from tests.config.agents import AGENT
 from tests.servers import free_port, wait_for

@@ -5,7 +5,8 @@ import signal
 import pytest
 from django.db import DatabaseError
 
-from lifecycle.models import EndNote, Instance, State
+from lifecycle.models import EndNote, Instance
+from lifecycle.state_machine import State
 from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, leased, row, stop_idle, use
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from lifecycle.exceptions import EngineRefused, EngineUnreachable
-from lifecycle.models import EngineStatus, Instance, State
+from lifecycle.models import EngineStatus, Instance
+from lifecycle.state_machine import State
 from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, leased, make_row, row, stop_idle
 from tests.lifecycle.fake_engine import raising

@@ -7,7 +7,8 @@ from django.db import DatabaseError
 
 from lifecycle.clock import Clock
 from lifecycle.exceptions import EngineUnreachable
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from lifecycle.supervision.supervisor import Supervisor, log_and_retry_later
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker

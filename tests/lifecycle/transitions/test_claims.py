@@ -7,7 +7,8 @@ from django.db import DatabaseError, OperationalError
 
 from lifecycle import signals
 from lifecycle.clock import Clock
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, row, stop_idle, use
 
 

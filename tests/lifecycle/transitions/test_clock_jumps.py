@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lifecycle.models import State
+from lifecycle.state_machine import State
 from tests.lifecycle.conftest import leased, row, stop_idle, use
 
 JUMPS = {

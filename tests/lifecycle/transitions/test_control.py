@@ -16,9 +16,10 @@ from lifecycle.exceptions import (
     UnknownInstance,
     WorkInFlight,
 )
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease
+from lifecycle.orders import Order, Trigger
+from lifecycle.state_machine import State
 from lifecycle.transitions.control import MAX_AWAKE, MAX_REASON_CHARACTERS, read_until
-from lifecycle.transitions.orders import Order, Trigger
 from tests.lifecycle.conftest import NAME, idle, leased, make_row, recover, row, stop_idle, use
 from tests.lifecycle.fake_engine import raising
 

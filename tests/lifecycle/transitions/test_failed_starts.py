@@ -3,7 +3,7 @@
 import pytest
 
 from lifecycle.exceptions import Cause, EngineUnreachable, StartFailed, StartRejected
-from lifecycle.models import State
+from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, idle, make_row, recover, row, stop_idle, use
 from tests.lifecycle.fake_engine import Program, raising
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lifecycle.exceptions import EngineNonsense, EngineRefused, StartFailed
-from lifecycle.models import State
+from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, idle, recover, row, stop_idle, use
 from tests.lifecycle.fake_engine import raising
 

@@ -8,7 +8,8 @@ from django.db import connection, connections
 
 from lifecycle.clock import Clock
 from lifecycle.exceptions import StartFailed
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.conftest import NAME, Events, make_row, row, stop_idle, use

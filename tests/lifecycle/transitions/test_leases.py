@@ -5,7 +5,8 @@ import uuid
 import pytest
 from django.db import DatabaseError
 
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease
+from lifecycle.state_machine import State
 from lifecycle.transitions.leases import Leases
 from tests.lifecycle.conftest import make_row, row
 

@@ -5,7 +5,8 @@ import uuid
 import pytest
 
 from lifecycle.exceptions import Cause, LabelError, StartFailed
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from lifecycle.supervision.reconciler import Reconciler
 from lifecycle.transitions.needs import find_circle
 from tests.lifecycle.conftest import NAME, make_row, recover, row, stop_idle, use

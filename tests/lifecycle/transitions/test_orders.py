@@ -3,8 +3,9 @@
 import pytest
 
 from lifecycle.exceptions import Cause, StartFailed, StartRejected
-from lifecycle.models import Instance, State
-from lifecycle.transitions.orders import MAX_FOR_CHARACTERS, Order, Trigger, read_for
+from lifecycle.models import Instance
+from lifecycle.orders import MAX_FOR_CHARACTERS, Order, Trigger, read_for
+from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, idle, make_row, recover, row, stop_idle
 from tests.lifecycle.fake_engine import raising
 

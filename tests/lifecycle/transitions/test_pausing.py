@@ -6,7 +6,7 @@ import pytest
 
 from lifecycle.engines.base import Phase
 from lifecycle.exceptions import EngineRefused, EngineUnreachable, StartFailed
-from lifecycle.models import Mode, State
+from lifecycle.state_machine import Mode, State
 from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, idle, leased, make_row, recover, row, stop_idle, use
 from tests.lifecycle.fake_engine import raising

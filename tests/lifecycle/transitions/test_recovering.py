@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from lifecycle.exceptions import EngineUnreachable, StartFailed
-from lifecycle.models import Lease, State
+from lifecycle.models import Lease
+from lifecycle.state_machine import State
 from lifecycle.transitions.recovering import SECOND_LOOK_SECONDS
 from tests.lifecycle.conftest import NAME, leased, make_row, recover, row
 from tests.lifecycle.fake_engine import Program, raising

@@ -3,7 +3,8 @@
 import pytest
 
 from lifecycle.exceptions import Cause, StartFailed
-from lifecycle.models import Instance, State
+from lifecycle.models import Instance
+from lifecycle.state_machine import State
 from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, leased, row, use
 

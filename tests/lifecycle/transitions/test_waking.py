@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from lifecycle.exceptions import Cause, LabelError, StartFailed, UnknownInstance
-from lifecycle.models import Instance, Lease, State
+from lifecycle.models import Instance, Lease
+from lifecycle.state_machine import State
 from lifecycle.transitions.lifecycle import Lifecycle
 from tests.lifecycle.conftest import NAME, idle, leased, make_row, row, stop_idle, use
 

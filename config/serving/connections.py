@@ -1,0 +1,172 @@
+"""The limits of a connection, in time and number: a channel of Twisted's, of which daphne has one for each connection.
+
+Twisted alone gives a connection 60 s from its latest byte, so one byte a minute keeps it for ever. It also takes a
+caller that has only finished sending for one that has hung up.
+"""
+
+import re
+import select
+from typing import Any, ClassVar
+
+from django.conf import settings
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from zope.interface import implementer
+
+from config.serving.concurrency import WORK_PATH as WORK_PATTERN
+
+#: How long a connection may wait for its first or next request.
+IDLE_SECONDS = 60
+#: How long all headers of a request may take, and then its body, if it is not work.
+HEADERS_SECONDS = 20
+BODY_SECONDS = 60
+#: How long an answer may wait for its caller to read. Streams and the answers of agents have rules of their own.
+STALLED_SECONDS = 60
+#: Connections that wait for a request, or for a body that is not work. 1,500 of strangers held 1,500 sockets.
+MAX_WAITING = 512
+#: How often a caller that has finished sending is asked whether it still listens.
+PROBE_SECONDS = 1
+_BASE = re.escape(settings.DORMOUSE_BASE_PATH)
+WORK_PATH = re.compile(f"{_BASE}{WORK_PATTERN}".encode())
+MAY_STALL = re.compile(f"{_BASE}(/events|{WORK_PATTERN})".encode())
+
+
+@implementer(IHalfCloseableProtocol)
+class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HTTP is not typed
+    """Twisted's channel, with deadlines that no byte prolongs, and a bound for the channels that wait.
+
+    Only `setTimeout` keeps time here: each phase of a connection sets its own deadline.
+    """
+
+    #: The channels that wait for a request, or for a body that is not work, the longest first.
+    waiting: ClassVar[dict["LimitedChannel", None]] = {}
+
+    def connectionMade(self) -> None:  # noqa: N802  # Twisted's names
+        """Wait for the first request."""
+        self.timeOut = IDLE_SECONDS
+        self._is_in_headers = False
+        self._has_finished_sending = False
+        self._probe: Any = None
+        super().connectionMade()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Join the channels that wait. If they are too many, the one that has waited longest is closed."""
+        self.waiting[self] = None
+        if len(self.waiting) > MAX_WAITING:
+            longest = next(iter(self.waiting))
+            del self.waiting[longest]
+            longest.timeoutConnection()
+
+    def resetTimeout(self) -> None:  # noqa: N802
+        """Do nothing: a byte does not prolong a deadline."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Begin the deadline of the headers with their first byte."""
+        if not (self._is_in_headers or self._handlingRequest):
+            self._is_in_headers = True
+            self.setTimeout(HEADERS_SECONDS)
+        super().dataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:  # noqa: N802
+        """Refuse the coding `identity`, which HTTP has no more (RFC 9112, 7) and Twisted skips.
+
+        A proxy may take it for the last coding, and see another end of the body than Twisted.
+        """
+        name, _, value = line.partition(b":")
+        if name.lower() == b"transfer-encoding" and value.strip().lower() == b"identity":
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:  # noqa: N802
+        """Begin the deadline of the body. Work has none: that of a stranger is refused on its headers."""
+        if WORK_PATH.fullmatch(self._path.partition(b"?")[0]):
+            self.waiting.pop(self, None)
+            self.setTimeout(None)
+            self.transport.setTcpKeepAlive(True)  # a machine that disappears is noticed nevertheless
+        else:
+            self.setTimeout(BODY_SECONDS)
+        super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:  # noqa: N802
+        """Wait no more: the request is complete."""
+        self.waiting.pop(self, None)
+        self._is_in_headers = False
+        self.setTimeout(None)
+        super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802
+        """Wait for the next request, or until the end of the answer has left."""
+        self._wait()
+        self._limit_stall(request)
+        self._savedTimeOut = IDLE_SECONDS  # Twisted's name for the deadline of a connection that stays open
+        super().requestDone(request)
+        if self._has_finished_sending and not self._handlingRequest:
+            self.loseConnection()
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Begin the deadline of an answer that its caller does not read."""
+        super().pauseProducing()
+        if self._handlingRequest:
+            self._limit_stall(self.requests[0])
+
+    def _limit_stall(self, request: Any) -> None:
+        if not MAY_STALL.fullmatch(request.path or b""):
+            self.setTimeout(STALLED_SECONDS)
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """End the deadline of an answer, because its caller reads."""
+        super().resumeProducing()
+        if self._handlingRequest:
+            self.setTimeout(None)
+
+    def readConnectionLost(self) -> None:  # noqa: N802
+        """Go on if a whole request waits for its answer: the caller may only have finished sending.
+
+        A caller that hangs up looks the same. If a stream or the answer of an agent has begun, it is taken for that.
+        """
+        if not self.requests:
+            self.loseConnection()
+        elif not self._handlingRequest or self._is_in_long_answer():
+            self.transport.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+        elif not self._has_finished_sending:
+            self._has_finished_sending = True
+            self._probe_later()
+
+    def _is_in_long_answer(self) -> bool:
+        request = self.requests[0]
+        return bool(request.startedWriting and MAY_STALL.fullmatch(request.path))
+
+    def writeConnectionLost(self) -> None:  # noqa: N802
+        """Do nothing: Dormouse itself has closed this direction."""
+
+    def _probe_later(self) -> None:
+        self._probe = self.callLater(PROBE_SECONDS, self._probe_caller)
+
+    def _probe_caller(self) -> None:
+        """Send an interim answer (RFC 9110, 15.2), which callers skip. One that has hung up resets the connection."""
+        begun = not self.requests or self.requests[0].startedWriting
+        can_be_asked = begun or self.requests[0].clientproto == b"HTTP/1.1"  # HTTP/1.0 has no interim answers
+        if _is_reset(self.transport.fileno()) or not can_be_asked:
+            self.transport.abortConnection()
+            return
+        if not begun:
+            self._send100Continue()
+        self._probe_later()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """Wait no more."""
+        self.waiting.pop(self, None)
+        if self._probe and self._probe.active():
+            self._probe.cancel()
+        super().connectionLost(reason)
+
+
+def _is_reset(descriptor: int) -> bool:
+    """Return whether the caller has reset the connection, of which no event loop tells after the caller's end."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))

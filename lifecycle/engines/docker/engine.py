@@ -1,0 +1,269 @@
+"""Docker Engine, through the low-level API of the docker SDK: one call is one request.
+
+`answers` says what its errors mean, `containers` reads what it says of a container.
+"""
+
+import logging
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import docker
+import requests
+from docker.errors import DockerException, NotFound
+
+from lifecycle.engines import labels
+from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome
+from lifecycle.engines.deadlines import answers_within
+from lifecycle.engines.docker import containers
+from lifecycle.engines.docker.addresses import Viewpoint, engine_host, networks_of
+from lifecycle.engines.docker.answers import (
+    EXIT_CODES,
+    OTHER_VERSION,
+    Answer,
+    error_of,
+    explain_exit,
+    is_already_so,
+    unwrapped,
+)
+from lifecycle.engines.docker.events import HeardEvents
+from lifecycle.exceptions import EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: The timeout of a question. An inspection waits while a start hangs, and is then asked again.
+ASK_SECONDS = 10
+#: The timeout of a start, and of a stop in addition to its grace.
+ACT_SECONDS = 60
+
+#: The engine's events after which an instance may have changed.
+CHANGES = ("create", "start", "kill", "die", "pause", "unpause", "rename", "destroy", "update")
+#: The names that Docker allows.
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+class DockerEngine(Engine):
+    """The Docker Engine that DOCKER_HOST and related variables in `environment` name, by default the local one."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] = os.environ,
+        own_id: str | None = None,
+        scope: str = "",
+        network: str = "",
+    ) -> None:
+        """Set up the engine, for the containers of `scope`. `own_id` is the container in which Dormouse itself runs.
+
+        `network` is the one on which containers are reached that are on it and have no label `dormouse.network`.
+        """
+        self._scope = scope
+        self._environment = dict(environment)
+        self._lock = threading.Lock()
+        self._heard = HeardEvents()
+        #: Connected clients, by their timeout in seconds.
+        self._clients: dict[int, Any] = {}
+        self._own_id = own_id
+        self._network = network
+        self._viewpoints: WeakKeyDictionary[Any, Viewpoint] = WeakKeyDictionary()
+
+    def instances(self) -> list[ListedInstance]:
+        """Return all containers of the scope with the label, by one request."""
+        filters = {"label": labels.ENABLE}
+
+        def ask(api: Any) -> list[ListedInstance]:
+            return containers.read_list(api.containers(all=True, filters=filters), self._scope)
+
+        return self._call("list", "", ask)
+
+    def near_misses(self) -> list[str]:
+        """Return what is said of all containers of the engine. No filter of the engine finds a misspelt label."""
+        return self._call("list", "", lambda api: containers.near_misses(api.containers(all=True), self._scope))
+
+    def inspect(self, name: str) -> Inspection:
+        """Return what one request says of the container."""
+        if not NAME.fullmatch(name) or len(name) > containers.MAX_NAME:
+            raise Missing(name)
+
+        def ask(api: Any) -> Inspection:
+            container = api.inspect_container(name)
+            if not containers.takes_part(name, container, self._scope):
+                raise Missing(name)
+            return containers.inspection(name, container, self._viewpoint(api), _shared(api, container))
+
+        return self._call("inspect", name, ask)
+
+    def start(self, name: str) -> Outcome:
+        """Start the container. If it runs already, the engine answers 304 and this does nothing."""
+        try:
+            return self._call("start", name, lambda api: _post(api, f"{name}/start"), ACT_SECONDS)
+        except StartRejected as rejection:
+            raise explain_exit(rejection, self._exit_code(name, rejection)) from rejection
+        except Missing as error:
+            self.inspect(name)  # raises Missing if it is this container that is gone
+            raise StartRejected(f"a container whose network it shares is gone: {error.words}") from error
+
+    def stop(self, name: str, grace_seconds: float) -> Outcome:
+        """Stop the container. If another client is stopping it, the engine waits for that."""
+        grace = math.ceil(grace_seconds)
+        return self._call("stop", name, lambda api: _post(api, f"{name}/stop", grace, t=grace), ACT_SECONDS)
+
+    def pause(self, name: str) -> Outcome:
+        """Freeze the container's processes."""
+        return self._call("pause", name, lambda api: _post(api, f"{name}/pause"), ACT_SECONDS)
+
+    def resume(self, name: str) -> Outcome:
+        """Let the container's processes go on."""
+        return self._call("unpause", name, lambda api: _post(api, f"{name}/unpause"), ACT_SECONDS)
+
+    def output(self, name: str, lines: int, mark: str = "") -> str:
+        """Return the last lines of the latest run. `mark` is when the run before it ended."""
+        # StartedAt is not used if a mark is given: the engine sets it after the command has begun, and the whole output
+        # of a command that fails at once is older (19 of 20 times).
+        if not lines:
+            return ""
+
+        def ask(api: Any) -> str:
+            since = containers.output_since(api.inspect_container(name)["State"], mark)
+            after = {} if since is None else {"since": since}
+            return cast(bytes, api.logs(name, tail=lines, **after)).decode(errors="replace")
+
+        return self._call("logs", name, ask)
+
+    def watch_changes(self) -> Iterator[str]:
+        """Yield names from the engine's event stream, which is open when this returns."""
+        filters = {"type": "container", "label": labels.ENABLE, "event": list(CHANGES)}
+        since = self._heard.since  # else a stream that opens in the middle of a stop would miss its `kill`
+        return self._read_names(
+            self._call("events", "", lambda api: api.events(decode=True, filters=filters, since=since))
+        )
+
+    def heard_end(self, incarnation: str) -> HeardEnd | None:
+        """Return what the events that `watch_changes` has read said of the end."""
+        return self._heard.end_of(incarnation)
+
+    def _read_names(self, stream: Any) -> Iterator[str]:
+        with _errors("events", ""):
+            for event in stream:
+                self._heard.hear(event)
+                attributes = event["Actor"]["Attributes"]
+                yield attributes["name"]
+                if "oldName" in attributes:
+                    yield attributes["oldName"].removeprefix("/")
+
+    def _exit_code(self, name: str, rejection: StartRejected) -> int | None:
+        """Return the exit code of a command that could not be run. None: the rejection is about something else.
+
+        The state keeps the codes of earlier runs too, so its error must be the one that the rejection tells.
+        """
+        try:
+            state = self._call("inspect", name, lambda api: api.inspect_container(name)["State"])
+        except EngineError:
+            return None
+        is_of_this_start = state["Error"] and unwrapped(state["Error"]) in rejection.error
+        return state["ExitCode"] if is_of_this_start and state["ExitCode"] in EXIT_CODES else None
+
+    def _viewpoint(self, api: Any) -> Viewpoint:
+        """Return from where containers are reached through this connection. The engine is asked once for it."""
+        if api not in self._viewpoints:
+            own = None
+            if self._own_id:
+                with suppress(NotFound):  # it is a container of another engine
+                    own = networks_of(api.inspect_container(self._own_id))
+            self._viewpoints[api] = Viewpoint(engine_host(api), own, self._network)
+        return self._viewpoints[api]
+
+    def _call(self, call: str, name: str, do: Callable[[Any], T], seconds: int = ASK_SECONDS) -> T:
+        """Return what `do` makes of a client whose requests take at most `seconds` as a whole. Raises EngineError.
+
+        If the engine was replaced by one with another API version, agree on a version again, and call once more.
+        """
+        for is_last in (False, True):
+            with _errors(call, name), answers_within(seconds):
+                api = self._client(seconds)
+                try:
+                    return do(api)
+                except requests.HTTPError as error:
+                    if is_last or not OTHER_VERSION.search(Answer.of(error.response).message):
+                        raise
+                    self._forget(api)
+        raise AssertionError("the last call returns or raises")
+
+    def _client(self, seconds: int) -> Any:
+        """Return the connected client for calls of at most `seconds`."""
+        if seconds not in self._clients:  # without the lock: else threads would wait in turn for a hanging engine
+            client = docker.from_env(timeout=seconds, max_pool_size=50, environment=self._environment)
+            with self._lock:
+                is_first = self._clients.setdefault(seconds, client.api) is client.api
+            if not is_first:
+                client.close()
+        return self._clients[seconds]
+
+    def _forget(self, api: Any) -> None:
+        """Make the next call connect anew, because what was learned at the connection does not fit any more."""
+        with self._lock:
+            self._clients = {seconds: one for seconds, one in self._clients.items() if one is not api}
+        api.close()
+
+
+def _shared(api: Any, container: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the container whose network this one uses, or None if it has its own, or that one is gone."""
+    shared = containers.shared_container(container)
+    try:
+        return cast(Mapping[str, Any], api.inspect_container(shared)) if shared else None
+    except NotFound:
+        return None
+
+
+def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outcome:
+    """Make a call that changes something. The SDK's own methods hide the difference between 204 and 304."""
+    seconds = api.timeout + more_seconds
+    url = f"{api.base_url}/v{api.api_version}/containers/{path}"
+    with answers_within(seconds):
+        response = api.post(url, params=parameters, timeout=seconds, allow_redirects=False)
+    if is_already_so(path.rpartition("/")[2], Answer.of(response)):
+        return Outcome.ALREADY_SO
+    if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
+        raise requests.HTTPError(response=response)
+    return Outcome.DONE
+
+
+@contextmanager
+def _errors(call: str, name: str) -> Iterator[None]:
+    """Raise the EngineError that an error inside the block means."""
+    try:
+        yield
+    except requests.HTTPError as error:
+        raise error_of(call, name, Answer.of(error.response)) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise _unreachable(error) from error
+    # null, {}, [], [{}], and JSON that is nested too deeply
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        why = f"the Docker Engine gave an answer that has another shape than its API says ({error!r})"
+        raise EngineNonsense(why) from error
+
+
+def _unreachable(error: BaseException) -> EngineError:
+    """Return the operating system's reason, which is deep in the chain of causes, in words that a person can act on."""
+    reason: BaseException | None = error
+    while reason:
+        if isinstance(reason, requests.HTTPError):  # to the question for its version, with which a connection begins
+            return error_of("version", "", Answer.of(reason.response))
+        if isinstance(reason, (requests.Timeout, TimeoutError)):
+            return EngineUnreachable("the Docker Engine does not answer in time")
+        if isinstance(reason, PermissionError):
+            why = "the Docker Engine's socket is closed to this user: add it to the group docker"
+            return EngineUnreachable(why, was_asked=False)
+        if isinstance(reason, (ConnectionRefusedError, FileNotFoundError)):
+            why = f"the Docker Engine cannot be reached ({reason.strerror}): does it run, and is DOCKER_HOST right?"
+            return EngineUnreachable(why, was_asked=False)
+        reason = reason.__cause__ or reason.__context__
+    return EngineUnreachable(f"the connection to the Docker Engine failed: {error}")

@@ -1,0 +1,1 @@
+"""Local processes: the engine, the agents file, the keeper of each process, and its run file."""

@@ -1,0 +1,211 @@
+"""The engine hangs, restarts, is killed and comes back; the database is locked: nothing is lost, told twice or left."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from docker import APIClient
+
+from lifecycle.models import EngineStatus, Instance, Lease
+from lifecycle.state_machine import State
+from lifecycle.workers import processes
+from tests.conftest import need
+from tests.docker.support.containers import IMAGE, Containers, image
+from tests.docker.support.engine_log import EngineLog, agree, told_by_dormouse
+from tests.docker.support.from_outside import WORK, dispatch, logged, types
+from tests.servers import DEADLINE_SECONDS, PROJECT, wait_for
+
+#: An engine that hangs is given up after a question's 10 s, or a call's 60 s.
+PATIENCE_SECONDS = 3 * DEADLINE_SECONDS
+
+
+class OwnEngine:
+    """A Docker Engine of these tests alone, which may be stopped, frozen and killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host = self.start()
+        self.api = APIClient(base_url=self.host, version="auto", timeout=120)
+        self.api.import_image_from_data(image(), repository=IMAGE, changes=["CMD /agent"])
+        self.containers = Containers(self.api)
+
+    def start(self) -> str:
+        return self._call("start").stdout.strip()
+
+    def stop(self) -> None:
+        self._call("stop")
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self._pid, number)
+
+    def kill(self) -> None:
+        pid = self._pid
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: processes.start_ticks(pid) is None)
+        for file in ("docker.pid", "exec/containerd/containerd.pid"):  # whose processes may be zombies here
+            (self.folder / file).unlink()
+
+    def mend(self) -> None:
+        """Whatever was done to it."""
+        if (self.folder / "docker.pid").exists():
+            self.send(signal.SIGCONT)
+        else:
+            self.start()
+
+    @property
+    def _pid(self) -> int:
+        return int((self.folder / "docker.pid").read_text())
+
+    def _call(self, action: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(PROJECT / ".ci/dockerd"), action, str(self.folder)]
+        return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module")
+def own_engine() -> Iterator[OwnEngine]:
+    need("docker", shutil.which("dockerd") and os.getuid() == 0, "apt-get install docker.io, and run as root")
+    folder = Path(tempfile.mkdtemp(prefix="dm"))  # a socket's path is short
+    engine = OwnEngine(folder)
+    yield engine
+    engine.api.close()
+    engine.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own(own_engine: OwnEngine) -> Iterator[OwnEngine]:
+    yield own_engine
+    own_engine.mend()
+    own_engine.containers.remove_all()
+
+
+@pytest.fixture
+def server(serve_docker, own):
+    return serve_docker(DOCKER_HOST=own.host)
+
+
+def row(name):
+    return Instance.objects.get(pk=name)
+
+
+def test_an_engine_that_hangs_is_reported_and_no_caller_waits_long(own, server):
+    sleeper, awake = own.containers.create(**WORK), own.containers.create(**WORK)
+    assert dispatch(server, awake).status_code == 200
+    wait_for(lambda: Instance.objects.filter(pk=sleeper))
+    own.send(signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as callers:
+        answers = list(callers.map(lambda name: dispatch(server, name), [sleeper, awake]))
+    status = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
+    own.send(signal.SIGCONT)
+    assert {answer.json()["cause"] for answer in answers} == {"engine_unreachable"}
+    assert status.error == answers[0].json()["error"] == "the Docker Engine does not answer in time"
+    assert (row(awake).state, types(awake), types(sleeper)) == (
+        State.READY,
+        ["lazy_started"],
+        ["lazy_start_failed"],
+    )
+    wait_for(lambda: EngineStatus.objects.filter(error=""), PATIENCE_SECONDS, "the engine to be seen again")
+    assert dispatch(server, sleeper).status_code == dispatch(server, awake).status_code == 200
+    assert wait_for(lambda: not Lease.objects.exists(), what="the leases to end")
+
+
+def test_an_engine_that_hangs_in_a_stop_is_asked_again(own, server):
+    log = EngineLog(own.api)
+    name = own.containers.create(environment={"STOP": "2"}, idle_timeout="500ms", **WORK)
+    dispatch(server, name)
+    wait_for(lambda: row(name).state == State.STOPPING)
+    own.send(signal.SIGSTOP)
+    wait_for(lambda: EngineStatus.objects.exclude(error=""), PATIENCE_SECONDS)
+    own.send(signal.SIGCONT)
+    wait_for(lambda: "lazy_stopped" in types(name), PATIENCE_SECONDS)
+    assert types(name) == ["lazy_started", "lazy_stopped"]
+    assert agree(log.of(name), told_by_dormouse(name)) == "asleep"
+    log.close()
+
+
+@pytest.mark.parametrize("how", ["restarted", "killed"])
+def test_an_engine_that_comes_back_is_followed_again(own, server, how):
+    """Its containers have ended with it: they are asleep, which was none of Dormouse's doing."""
+    name = own.containers.create(**WORK)
+    assert dispatch(server, name).status_code == 200
+    if how == "restarted":
+        own.stop()
+    else:
+        own.kill()
+    status = wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
+    assert status.error.startswith(
+        ("the Docker Engine cannot be reached", "the connection to the Docker Engine failed")
+    )
+    assert dispatch(server, name).json()["cause"] == "engine_unreachable"
+    own.start()
+    wait_for(lambda: row(name).state == State.ASLEEP, PATIENCE_SECONDS, "its sleep to be seen")
+    assert "lazy_stopped" not in types(name)
+    assert dispatch(server, name).status_code == 200
+    before = row(name).incarnation
+    own.api.restart(name, timeout=0)
+    wait_for(lambda: row(name).incarnation != before, what="a change that no list shows to be heard of")
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_an_engine_that_restarts_ends_the_paused_ones_and_they_are_started_again(own, server):
+    name = own.containers.create(idle_timeout="1ms", sleep="pause", **WORK)
+    assert dispatch(server, name).status_code == 200
+    wait_for(lambda: own.containers.state(name)["Paused"])
+    own.stop()
+    own.start()
+    wait_for(lambda: EngineStatus.objects.filter(error=""), PATIENCE_SECONDS, "the engine to be seen again")
+    assert wait_for(lambda: dispatch(server, name).status_code == 200, PATIENCE_SECONDS)
+    assert "exited" not in types(name)
+    started = [event for event in logged(name) if event.type == "container.lazy_started"]
+    assert ["mode" in event.data for event in started] == [False, False]
+
+
+def test_a_start_while_the_engine_is_killed_has_one_outcome(own, server):
+    name = own.containers.create(environment={"BOOT": "5"}, **WORK)
+    with ThreadPoolExecutor(1) as caller:
+        answer = caller.submit(dispatch, server, name)
+        wait_for(lambda: own.containers.is_running(name))
+        own.kill()
+        own.start()
+        assert answer.result().status_code in (200, 503)
+    wait_for(lambda: row(name).owner is None, PATIENCE_SECONDS, "the run to be settled")
+    assert [event.data["run"] for event in logged(name)].count(1) == 1
+    assert dispatch(server, name).status_code == 200
+
+
+@pytest.fixture
+def lock():
+    """Locks the whole database for writers, as a backup would."""
+    if connection.vendor != "sqlite":
+        pytest.skip("needs SQLite: a row of PostgreSQL's is locked on its own")
+    database = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=60)
+    yield database
+    database.close()
+
+
+def test_a_database_that_is_locked_for_seconds_delays_and_loses_nothing(serve_docker, containers, engine_log, lock):
+    server = serve_docker()
+    names = [containers.create(idle_timeout="1s", **WORK) for _ in range(3)]
+    assert dispatch(server, names[0]).status_code == 200
+    with ThreadPoolExecutor(3) as callers:
+        answers = [callers.submit(dispatch, server, name) for name in names]
+        for _ in range(3):
+            lock.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            wait_for(lambda began=began: time.monotonic() - began > 3)
+            lock.execute("ROLLBACK")
+        assert [answer.result().status_code for answer in answers] == [200] * 3
+    sleep = Instance.objects.filter(name__in=names, state=State.ASLEEP)
+    wait_for(lambda: sleep.count() == len(names), what="everything to sleep")
+    assert not Lease.objects.exists()
+    for name in names:
+        assert agree(engine_log.of(name), told_by_dormouse(name)) == "asleep"
