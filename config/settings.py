@@ -154,6 +154,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "daphne",
     "agents_ui",
+    "telling",
     "events",
     "lifecycle",
     "access",

@@ -10,7 +10,8 @@ from tests.servers import PROJECT
 DOCUMENTS = sorted(path.relative_to(PROJECT) for path in [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
 #: A path in backticks that begins with one of our folders or is a file at the top.
 PATH = re.compile(
-    r"`((?:access|agents_ui|benchmarks|config|docs|events|lifecycle|tests|tools|\.ci)/[\w./-]*\w/?|[\w-]+\.(?:py|toml|in|ini))`"
+    r"`((?:access|agents_ui|benchmarks|config|docs|events|lifecycle|telling|tests|tools|\.ci)/[\w./-]*\w/?"
+    r"|[\w-]+\.(?:py|toml|in|ini))`"
 )
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)\)")
 NOT_SHIPPED = re.compile(r"\b(?:DESIGN|NEXT|CASES|EVIDENCE|STYLE)\.md\b|\bshared/")

@@ -6,7 +6,7 @@ import tomllib
 from tests.servers import PROJECT
 
 RUFF = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
-PRODUCT = ["access", "agents_ui", "config", "events", "lifecycle"]
+PRODUCT = ["access", "agents_ui", "config", "events", "lifecycle", "telling"]
 EXCEPTION = re.compile(r"# noqa: (S\d+)(.*)")
 
 
