@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from events import counts
 from events.models import LOG_RESTORED, EventLog
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ def skip_past_mark() -> None:
     if path not in _untold:
         return
     first, last = _untold[path]
-    EventLog(type=LOG_RESTORED, data={"from": first, "to": last}, at=timezone.now()).save(force_insert=True)
+    told = EventLog(type=LOG_RESTORED, data={"from": first, "to": last}, at=timezone.now())
+    told.save(force_insert=True)
+    counts.count(told)
     logger.warning("The event log was replaced by an older copy: the events %d to %d are gone", first, last)
     transaction.on_commit(lambda: _untold.pop(path, None))
 

@@ -10,7 +10,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events import high_water
+from events import counts, high_water
 from events.models import LOG_RESTORED, EventLog
 
 MAX_DATA_BYTES = 64 * 1024
@@ -58,6 +58,7 @@ def record(
         _wait_for_turn()
         high_water.skip_past_mark()
         row.save(force_insert=True)
+        counts.count(row)
         transaction.on_commit(lambda: high_water.note(row.id))
     return row
 

@@ -183,3 +183,21 @@ class LogFloor(models.Model):
             if row.floor < floor:
                 row.floor = floor
                 row.save()
+
+
+class EventCount(models.Model):
+    """How many events of one kind were ever recorded. See `events.counts`."""
+
+    type = models.CharField(max_length=100)
+    instance = models.CharField(max_length=255, blank=True, default="")
+    #: Why it failed, what triggered it, or with which status; empty for most types.
+    detail = models.CharField(max_length=50, blank=True, default="")
+    count = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        db_table = "event_count"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["instance", "type", "detail"], name="event_count_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.type} {self.instance} {self.detail}".rstrip()
