@@ -152,6 +152,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Note that the instance runs although Dormouse did not start it. Its idle clock begins."""
         values = {"state": State.READY, "incarnation": incarnation, "probed": False, "last_used": now}
         values |= {"stop_failure": None, "address": None, "adopted": True, "broke_off": 0, "mode": Mode.STOP}
+        values |= {"ordered": None}
         return self._compare_and_swap(row, since=now, needs=needs, **values) and self._hold_needed(row)
 
     def mark_probed(self, row: "Instance", *, address: Address | None) -> bool:

@@ -99,6 +99,8 @@ class Delivery(Generic[Passed]):
     async def deliver(self) -> Passed:
         """Return the agent's answer when its head has come. If nothing could be sent, wake the agent again, once.
 
+        Work that a person breaks off is not sent again, whatever it is.
+
         Raises UnknownInstance, LabelError, StartFailed, EngineUnreachable, AgentBrokeOff and AgentTooSlow.
         """
         is_last_try = False
@@ -107,8 +109,9 @@ class Delivery(Generic[Passed]):
                 return await self._try()
             except (NotDelivered, SendFailed) as error:
                 has_changed = isinstance(error, _InstanceChanged)
-                if not (has_changed or (self._may_try_again(error) and not is_last_try)):
-                    raise AgentBrokeOff(self.name, str(error)) from error
+                why_asleep = await self.why_asleep()
+                if why_asleep or not (has_changed or (self._may_try_again(error) and not is_last_try)):
+                    raise AgentBrokeOff(self.name, why_asleep or str(error)) from error
                 is_last_try = is_last_try or not has_changed
             self.give_back()
             await self._wakes.wake(self.name, self._work.order)
@@ -125,6 +128,10 @@ class Delivery(Generic[Passed]):
         error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
         more = self._work.order.caller() | ({"trace_id": self._work.trace_id} if self._work.trace_id else {})
         self._wakes.work_failures.report(self.name, status=int(status), error=error, seconds=seconds, **more)
+
+    async def why_asleep(self) -> str:
+        """Return by whose order the instance was put to sleep while it worked, or an empty text."""
+        return await self._wakes.why_asleep(self.leased) if self.leased else ""
 
     def is_cut_off(self) -> bool:
         """Return whether a cancelled delivery was cancelled because this process ends, and not by its caller."""

@@ -36,7 +36,20 @@ class Answer:
             async for part in self._response.content.iter_any():
                 yield part
         except aiohttp.ClientError as error:
-            raise self.broke_off(self.status, failure_reason(error)) from error
+            raise self.broke_off(self.status, await self._delivery.why_asleep() or failure_reason(error)) from error
+        if self._ends_with_connection and (why_asleep := await self._delivery.why_asleep()):
+            raise self.broke_off(self.status, why_asleep)
+
+    @property
+    def _ends_with_connection(self) -> bool:
+        """True if the end of the connection is the end of the body, so that a break looks like a whole body."""
+        has_body = self._response.method != "HEAD" and self.status not in (
+            HTTPStatus.NO_CONTENT,
+            HTTPStatus.NOT_MODIFIED,
+        )
+        return has_body and not {b"content-length", b"transfer-encoding"} & {
+            name.lower() for name, _ in self.raw_headers
+        }
 
     def broke_off(self, status: int, why: str) -> AgentBrokeOff:
         """Report that the agent broke off and that the caller got `status`. Return the error to raise."""
@@ -64,9 +77,11 @@ class AgentSocket:
         self.run = delivery.leased.run if delivery.leased else 0
         self._delivery = delivery
 
-    def report_broken(self) -> None:
-        """Report that the agent broke off."""
-        self._delivery.report(HTTPStatus.SWITCHING_PROTOCOLS, "broke off")
+    async def report_end(self, *, is_broken: bool) -> None:
+        """Report that the agent broke off, if it did so or a person has put it to sleep."""
+        why_asleep = await self._delivery.why_asleep()
+        if is_broken or why_asleep:
+            self._delivery.report(HTTPStatus.SWITCHING_PROTOCOLS, "broke off", why_asleep)
 
     async def close(self) -> None:
         """Give the lease back, and close the WebSocket if it is open."""

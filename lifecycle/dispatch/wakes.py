@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Lease
 from lifecycle.orders import DISPATCH, Order
+from lifecycle.transitions.control import why_asleep
 from lifecycle.transitions.leases import LeasedInstance
 from lifecycle.transitions.lifecycle import Lifecycle
 
@@ -74,6 +75,11 @@ class Wakes:
         if leased:
             self._latest_seen[name] = leased.seen
         return leased
+
+    async def why_asleep(self, leased: LeasedInstance) -> str:
+        """Return by whose order a leased instance was put to sleep, or an empty text: "it was disabled by alice"."""
+        name = leased.lease.instance_id
+        return await self._in_slot(name, lambda: why_asleep(name, leased.run))
 
     def give_back(self, lease: Lease) -> None:
         """End the lease. This may be called from any thread or coroutine, and does not wait."""

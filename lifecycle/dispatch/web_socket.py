@@ -155,10 +155,11 @@ async def _pass_to_caller(agent: AgentSocket, send: Any) -> tuple[int, str]:
         elif message.type is aiohttp.WSMsgType.BINARY:
             await send({"type": "websocket.send", "bytes": message.data})
         elif message.type is aiohttp.WSMsgType.CLOSE:
+            await agent.report_end(is_broken=False)
             return message.data or NORMAL, message.extra or ""
         else:
             break
     if agent.socket.close_code == BROKEN:
-        agent.report_broken()
+        await agent.report_end(is_broken=True)
         return BAD_GATEWAY, "the agent broke off"
     return agent.socket.close_code or BAD_GATEWAY, ""

@@ -18,7 +18,7 @@ from lifecycle.engines.base import Engine
 from lifecycle.engines.labels import parse_positive_duration
 from lifecycle.exceptions import Missing, NeededBy, NotReady, OthersDecision, StopFailed, WorkInFlight, storable
 from lifecycle.models import Instance, Lease
-from lifecycle.orders import Order
+from lifecycle.orders import Order, Trigger
 from lifecycle.signals import Sink
 from lifecycle.state_machine import State
 from lifecycle.transitions.adopting import Adopting
@@ -159,6 +159,9 @@ class Control:
         transaction.on_commit(lambda: logger.info("%s was %s (%s)", name, SAID[signal], facts))
 
 
+#: What was done to an instance by an order that may break its work off.
+BROKEN_OFF_BY = {Trigger.SLEEP: "put to sleep", Trigger.DISABLED: "disabled"}
+
 #: What the log's line says of each event.
 SAID = {
     signals.kept_awake: "kept awake",
@@ -166,6 +169,17 @@ SAID = {
     signals.disabled: "disabled",
     signals.enabled: "enabled",
 }
+
+
+def why_asleep(name: str, run: int) -> str:
+    """Return by whose order that run was put to sleep: "it was put to sleep by alice".
+
+    Return an empty text if no person ordered it, or the instance has been started again since.
+    """
+    row = Instance.objects.filter(pk=name, run=run, state__in=[State.STOPPING, State.ASLEEP]).first()
+    ordered: dict[str, Any] = (row and row.ordered) or {}
+    done = BROKEN_OFF_BY.get(ordered.get("trigger", ""))
+    return f"it was {done}{' by ' + ordered['by'] if ordered.get('by') else ''}" if done else ""
 
 
 def read_until(now: datetime, *, duration: str | None = None, until: str | None = None) -> datetime:

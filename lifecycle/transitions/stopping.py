@@ -74,11 +74,13 @@ class Stopping:
     def stop_and_settle(self, row: Instance, **more: Any) -> str:
         """Carry out a claimed stop, or pause if the label says so. `more` is added to the event's data.
 
+        With work in flight, which a person breaks off, it is always a stop: a frozen agent would let its callers wait.
+
         Return an empty text. If the engine refuses, return why; the instance is ready again. A second stop of the same
         instance does no harm. Raises ClaimLost and EngineUnreachable.
         """
         try:
-            self.stop_engine(row, may_pause=True)
+            self.stop_engine(row, may_pause=not Lease.objects.filter(instance=row).exists())
         except _AnotherContainer:
             self.claims.give_stop_up(row)
         except EngineRefused as refusal:

@@ -15,6 +15,8 @@ from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from access.models import Token
+from events.models import EventLog
 from lifecycle.models import Lease
 from tests.lifecycle.conftest import NAME
 from tests.servers import DEADLINE_SECONDS, wait_for
@@ -23,7 +25,7 @@ MB = 1024 * 1024
 MESSAGES = 10_000 if os.environ.get("DORMOUSE_LONG") else 1_000
 #: Answers a GET for the probe, and does what the text messages say. Others it sends back.
 AGENT = """
-import asyncio, http, json, os, sys
+import asyncio, http, json, os, signal, sys
 from websockets.asyncio.server import serve
 
 def process(connection, request):
@@ -46,6 +48,10 @@ async def answer(socket):
             await socket.close(4001, "enough: \\u00e9")
         elif message == "die":
             os._exit(3)
+        elif message == "say goodbye":
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, lambda: loop.create_task(leave(socket)))
+            await socket.send("yes")
         elif message == "flood":
             for number in range(200):
                 await socket.send(b"x" * 1_000_000)
@@ -58,6 +64,10 @@ async def answer(socket):
             await socket.send(b"x" * (17 * 1024 * 1024))
         else:
             await socket.send(message)
+
+async def leave(socket):
+    await socket.close(1001, "goodbye")
+    os._exit(0)
 
 def select(connection, offered):
     return next((protocol for protocol in offered if protocol in ("b", "c")), None)
@@ -144,6 +154,21 @@ def test_an_agent_that_dies_is_told_to_the_caller(server):
             socket.recv(DEADLINE_SECONDS)
     assert closed.value.rcvd.code == 1014
     wait_for(lambda: not Lease.objects.exists())
+
+
+@pytest.mark.parametrize(("asked", "code"), [("say goodbye", 1001), ("yes", 1014)])
+def test_one_that_a_person_breaks_off_is_told_with_the_reason(server, asked, code):
+    headers = {"Authorization": f"Bearer {Token.objects.issue('alice', 'operator')[1]}"}
+    with open_socket(server) as socket:
+        socket.send(asked)
+        assert socket.recv(DEADLINE_SECONDS) == "yes"
+        address = f"{server.url}/api/instances/{NAME}/sleep?force=true"
+        assert httpx.post(address, headers=headers, timeout=DEADLINE_SECONDS).status_code == 200
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(DEADLINE_SECONDS)
+        assert closed.value.rcvd.code == code
+    told = wait_for(lambda: EventLog.objects.filter(type="work.failed").first())
+    assert told.data["error"].endswith(": it was put to sleep by alice")
 
 
 @pytest.mark.parametrize("who", ["caller", "agent"])

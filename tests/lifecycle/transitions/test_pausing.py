@@ -6,6 +6,7 @@ import pytest
 
 from lifecycle.engines.base import Phase
 from lifecycle.exceptions import EngineRefused, EngineUnreachable, StartFailed
+from lifecycle.orders import Order, Trigger
 from lifecycle.state_machine import Mode, State
 from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, idle, leased, make_row, recover, row, stop_idle, use
@@ -44,6 +45,14 @@ def test_one_with_work_is_not_paused(lifecycle, clock, box):
         clock.go(3600)
         stop_idle(lifecycle)
         assert box.phase is Phase.RUNNING
+
+
+def test_one_whose_work_is_broken_off_is_stopped_because_a_frozen_one_lets_its_callers_wait(lifecycle, box, events):
+    with leased(lifecycle):
+        lifecycle.control.sleep(NAME, Order(Trigger.SLEEP), force=True)
+        assert box.phase is Phase.EXITED
+    assert events[-1][0] == "lazy_stopped"
+    assert "mode" not in events[-1][1]
 
 
 def test_a_dispatch_resumes_it_as_a_new_run_of_the_same_incarnation(lifecycle, engine, agent, paused, events):
