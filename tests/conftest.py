@@ -26,6 +26,12 @@ def need(what: str, present: object, how: str) -> None:
     pytest.skip(f"needs {what}: {how}")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the long forms of tests take as long as they need."""
+    if os.environ.get("DORMOUSE_LONG"):
+        config.option.timeout = 0
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test that starts a web process or another program."""
     if STARTS_PROGRAMS & set(getattr(item, "fixturenames", ())):

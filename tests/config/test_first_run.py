@@ -33,6 +33,7 @@ def test_nothing_is_said_of_a_free_port():
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["x", "0", "65536", "-1"])
 def test_a_text_that_is_no_port_is_said(port):
     ended = subprocess.run(

@@ -68,6 +68,7 @@ def test_http_client_itself_is_not_changed():
     assert http.client.HTTPConnection.response_class is http.client.HTTPResponse
 
 
+@pytest.mark.slow
 def test_only_the_docker_sdk_uses_urllib3(db):
     command = [sys.executable, "-c", IMPORTERS]
     asked = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.servers import PROJECT
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ds=tests.settings"]
@@ -17,6 +19,7 @@ ELSEWHERE = [
 QUIETLY = ["-W", "ignore:Exception ignored in", "-W", "ignore:Error when trying to teardown test databases"]
 
 
+@pytest.mark.timeout(0)  # it holds a whole run of the suite, whose tests have the limit
 def test_the_suite_passes_on_postgresql(cluster):
     runs = [
         begin(cluster.url("dormouse_events"), "tests/events", *ELSEWHERE),

@@ -48,6 +48,7 @@ def test_a_faster_process_wins(path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_read_one_secret(path):
     program = (
         "import secrets, sys; from pathlib import Path; from access.files.secret_files import read_or_create_secret;"

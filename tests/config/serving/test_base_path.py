@@ -98,6 +98,7 @@ def test_websockets_are_refused_below_it_and_elsewhere(client):
     assert [client.get(path, headers=WEBSOCKET).status_code for path in ("/x", f"{BASE}/x")] == [403, 403]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["dormouse", "/a b", "/a/../b", "/a//b"])
 def test_a_value_that_is_no_path_is_refused(path):
     command = [sys.executable, "manage.py", "check"]

@@ -130,6 +130,7 @@ def test_an_answer_that_trickles_ends_at_the_deadline_of_the_whole(trickle, begi
         client.close()
 
 
+@pytest.mark.slow
 def test_a_stream_is_read_on_without_the_deadline_of_its_headers():
     """The engine's events may be silent for longer than any answer may take."""
     may_send = threading.Event()

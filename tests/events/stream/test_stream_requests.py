@@ -90,6 +90,7 @@ def messages(body):
     return [message.event for message in EventSource(answer).iter_sse()]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_any_cursor_header_and_query_is_answered_and_leaves_nothing_behind():
     dice = Dice(3)

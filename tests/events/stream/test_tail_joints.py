@@ -169,6 +169,7 @@ def test_a_tail_may_end_while_a_page_is_read(monkeypatch):
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ring_bytes", [0, 2_000, 1_000_000])
 def test_readers_at_every_id_there_is_agree(monkeypatch, ring_bytes):
     """Start readers before, between and after the events, as Kubernetes tests its watches."""
