@@ -45,11 +45,12 @@ def order(permission: str) -> Callable[[Carry], View]:
         async def view(request: HttpRequest, name: str) -> HttpResponseBase:
             user = request.user = await request.auser()
             if not user.is_authenticated:
-                return redirect_to_login(reverse("agents"))
+                return redirect_to_login(_place(request))
             if not await user.ahas_perm(permission) or limits_of(user):
                 raise PermissionDenied
             if request.method == "GET":
-                return await _render(request, "disable.html", name=name, max_length=MAX_REASON_CHARACTERS)
+                shown = {"name": name, "max_length": MAX_REASON_CHARACTERS, "next": _place(request)}
+                return await _render(request, "disable.html", **shown)
             return await _carry_out(carry, request, name)
 
         return view
@@ -134,6 +135,6 @@ def _is_forced(request: HttpRequest) -> bool:
 
 def _place(request: HttpRequest) -> str:
     """Return the address of the page from which the order came, with its filter."""
-    agents, place = reverse("agents"), request.POST.get("next", "")
+    agents, place = reverse("agents"), request.POST.get("next") or request.GET.get("next", "")
     is_ours = place.partition("?")[0] == agents and url_has_allowed_host_and_scheme(place, allowed_hosts=None)
     return place if is_ours else agents

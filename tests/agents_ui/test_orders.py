@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils.html import escape
+from pytest_django.asserts import assertContains, assertNotContains
 
 from lifecycle import assembly
 from tests.lifecycle.conftest import NAME, agent, box, clock, engine, events, leased, lifecycle, row, use
@@ -28,7 +31,12 @@ def send(site) -> Callable[..., Any]:
     user = User.objects.create_user("alice")
     user.groups.add(Group.objects.get(name="Operators"))
     client.force_login(user)
-    return lambda order, agent=NAME, **fields: client.post(f"/agents/instances/{agent}/{order}", fields, follow=True)
+
+    def post(order: str, agent: str = NAME, **fields: str) -> Any:
+        return client.post(f"/agents/instances/{agent}/{order}", fields, follow=True)
+
+    post.client = client  # type: ignore[attr-defined]
+    return post
 
 
 def said(answer) -> list[str]:
@@ -74,8 +82,28 @@ def test_it_leads_to_no_other_page(send, place):
     assert send("sleep", next=place).redirect_chain == [("/agents/", 302)]
 
 
-def test_it_leads_back_to_the_same_filter(send):
-    assert send("sleep", next="/agents/?failures=1").redirect_chain == [("/agents/?failures=1", 302)]
+PLACE = "/agents/?instance=a%26b&type=container.lazy_stopped"
+
+
+@pytest.mark.parametrize("order", ["wake", "sleep", "keep-awake", "let-sleep", "disable", "enable"])
+def test_it_leads_back_to_the_same_filter(send, order):
+    assert send(order, next=PLACE).redirect_chain == [(PLACE, 302)]
+
+
+def test_the_questions_lead_back_to_the_same_filter(send, site):
+    shown = f'<input type="hidden" name="next" value="{escape(PLACE)}">'
+    asked = send.client.get(f"/agents/instances/{NAME}/disable", {"next": PLACE})
+    assertContains(asked, shown, count=1, html=True)
+    assertContains(asked, f'href="{escape(PLACE)}"', count=1)
+    elsewhere = send.client.get(f"/agents/instances/{NAME}/disable", {"next": "//elsewhere.example/agents/"})
+    assertNotContains(elsewhere, "elsewhere")
+    with leased(site):
+        assertContains(send("sleep", next=PLACE), shown, count=1, html=True)
+
+
+def test_the_login_leads_back_to_the_same_filter(site):
+    (redirect,) = Client().post(f"/agents/instances/{NAME}/sleep", {"next": PLACE}, follow=True).redirect_chain
+    assert unquote(redirect[0].partition("?next=")[2]) == PLACE
 
 
 def test_an_unknown_agent_is_said(send):
