@@ -41,7 +41,7 @@ def answer_to(request: HttpRequest, error: Exception) -> HttpResponse | None:
     if not isinstance(error, DatabaseError) or isinstance(error, DataError | IntegrityError):
         return None
     logger.error("%s was not answered, because the database cannot be used: %s", request.path, error)
-    if request.path_info.startswith("/api/"):
+    if request.path_info.startswith("/api/") or request.path_info == "/metrics":
         return ProblemResponse(503, "The database cannot be used at the moment.")
     # Without the request, because to know its user would ask the database again.
     return HttpResponse(render_to_string("503.html"), status=503)

@@ -283,6 +283,18 @@ PATHS: dict[str, dict[str, Any]] = {
     "/api/openapi.json": {
         "get": operation("This description.", answer=ANY_OBJECT),
     },
+    "/metrics": {
+        "get": {
+            "summary": "The metrics of this process and of the database, for Prometheus.",
+            "responses": {
+                "200": {
+                    "description": "Prometheus's text format, version 0.0.4.",
+                    "content": {"text/plain": {"schema": TEXT}},
+                }
+            }
+            | {str(error): problem(DESCRIPTIONS[error]) for error in (400, 401, 403, 503)},
+        },
+    },
     "/events": {
         "get": {
             "summary": "The log as server-sent events, which go on until the caller hangs up.",

@@ -7,6 +7,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from config.openapi import openapi
+from telling.metrics.views import metrics
 
 handler400 = "agents_ui.views.bad_request"
 
@@ -16,6 +17,7 @@ urlpatterns = [
     path("api/openapi.json", openapi, name="api-openapi"),
     path("api/", include("events.urls")),
     path("api/", include("lifecycle.api.urls")),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),

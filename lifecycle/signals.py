@@ -61,6 +61,13 @@ disabled = Signal()
 #: Arguments: instance: str, reason: str, at: datetime. If known: by: str, by_kind: str.
 enabled = Signal()
 
+#: A dispatch got the head of its answer, from its agent or from Dormouse itself. This is sent on the event loop and in
+#: no transaction, so receivers do not wait.
+#: Arguments: instance: str (empty if no instance of that name is known, or access was refused), status: int. If known:
+#: wake_seconds: float (how long it waited for the instance to wake), overhead_seconds: float (from the headers until
+#: the work was sent).
+dispatched = Signal()
+
 #: The exit codes of an end that is no failure if no work was in flight and it was not observed: a person may have asked
 #: for it with SIGKILL or SIGTERM.
 HARMLESS_UNOBSERVED_CODES = (0, 137, 143)

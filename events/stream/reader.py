@@ -29,6 +29,16 @@ class Limits:
     max_bytes: int = 4_000_000
 
 
+@dataclass
+class Sent:
+    """What the streams of this process have sent."""
+
+    events: int = 0
+
+
+sent = Sent()
+
+
 class Reader:
     """Sends what follows a cursor through `send`, until a limit is reached or `may_read` returns False.
 
@@ -108,6 +118,7 @@ class Reader:
                 return "limit"
             self._has_sent_events = True
             await self._write(chunk.body, chunk.cursor)
+            sent.events += chunk.count
         self.cursor = max(self.cursor, chunk.cursor)
         await self._wait()
         return None

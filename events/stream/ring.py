@@ -42,6 +42,8 @@ class Chunk:
 
     body: bytes
     cursor: int
+    #: How many events are in it.
+    count: int = 0
 
 
 def make_chunk(entries: Iterable[Entry], end: int, max_bytes: int) -> Chunk:
@@ -54,10 +56,10 @@ def make_chunk(entries: Iterable[Entry], end: int, max_bytes: int) -> Chunk:
     for entry in entries:
         size_bytes += len(entry.body)
         if parts and size_bytes > max_bytes:
-            return Chunk(b"".join(parts), cursor)
+            return Chunk(b"".join(parts), cursor, len(parts))
         parts.append(entry.body)
         cursor = entry.id
-    return Chunk(b"".join(parts), end)
+    return Chunk(b"".join(parts), end, len(parts))
 
 
 class Ring:

@@ -93,7 +93,7 @@ class Delivery(Generic[Passed]):
         self._wakes = wakes
         self._send = send
         self._work = work
-        self._began = self._sent = time.monotonic()
+        self._began = self.sent_at = time.monotonic()
         self._is_kept_connection = False
 
     async def deliver(self) -> Passed:
@@ -122,7 +122,7 @@ class Delivery(Generic[Passed]):
 
         The caller's own end is no failure of the agent.
         """
-        seconds = time.monotonic() - self._sent
+        seconds = time.monotonic() - self.sent_at
         if self.leased:
             self.leased.lease.broke_off = what == "broke off"
         error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
@@ -173,7 +173,7 @@ class Delivery(Generic[Passed]):
     async def _lease(self, seen: Inspection) -> None:
         """Take a lease. Raises NotDelivered if the instance is not the one that was connected to."""
         self.leased = await self._wakes.take_lease(self.name, self._work.order)
-        self._sent = time.monotonic()
+        self.sent_at = time.monotonic()
         if self.leased is None or not _is_same(self.leased.seen, seen):
             raise _InstanceChanged("it changed while it was connected to")
 

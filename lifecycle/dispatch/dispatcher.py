@@ -27,6 +27,8 @@ class Answer:
         self.wake_ms = delivery.wake_ms
         #: The number of the agent's latest start.
         self.run = delivery.leased.run if delivery.leased else 0
+        #: When the work was sent, on the monotonic clock.
+        self.sent_at = delivery.sent_at
         self._response = response
         self._delivery = delivery
 
@@ -75,13 +77,17 @@ class AgentSocket:
         self.socket = socket
         #: The number of the agent's latest start.
         self.run = delivery.leased.run if delivery.leased else 0
+        self.status = HTTPStatus.SWITCHING_PROTOCOLS
+        self.wake_ms = delivery.wake_ms
+        #: When the handshake was sent, on the monotonic clock.
+        self.sent_at = delivery.sent_at
         self._delivery = delivery
 
     async def report_end(self, *, is_broken: bool) -> None:
         """Report that the agent broke off, if it did so or a person has put it to sleep."""
         why_asleep = await self._delivery.why_asleep()
         if is_broken or why_asleep:
-            self._delivery.report(HTTPStatus.SWITCHING_PROTOCOLS, "broke off", why_asleep)
+            self._delivery.report(self.status, "broke off", why_asleep)
 
     async def close(self) -> None:
         """Give the lease back, and close the WebSocket if it is open."""

@@ -7,6 +7,7 @@ goes to that path and query. Access is decided on the headers; nothing is held w
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,11 +27,20 @@ from lifecycle.api.answers import can_be_a_name, database_problem, problem_of, u
 from lifecycle.api.callers import order_of
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
-from lifecycle.dispatch.dispatcher import Answer
+from lifecycle.dispatch.dispatcher import AgentSocket, Answer
 from lifecycle.dispatch.draining import draining_problem, work_in_flight
 from lifecycle.dispatch.headers import Hop, LeadsElsewhere
-from lifecycle.exceptions import AgentBrokeOff, LifecycleError
+from lifecycle.exceptions import (
+    AgentBrokeOff,
+    AgentTooSlow,
+    Disabled,
+    EngineUnreachable,
+    LabelError,
+    LifecycleError,
+    StartFailed,
+)
 from lifecycle.orders import Order, Trigger
+from lifecycle.signals import dispatched
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +49,10 @@ ADDRESS = re.compile(rb"(/api/instances/([^/]+))/(?:(dispatch)|proxy(/.*))", re.
 AS_WRITTEN = "".join(map(chr, range(0x21, 0x7F))).replace("#", "")
 #: Methods that are about the hops between caller and agent. They are passed to no agent.
 NOT_PASSED = ("CONNECT", "TRACE")
+#: The codes of problems that only an instance which is known can have.
+CODES_OF_KNOWN = frozenset(
+    error.code for error in (AgentBrokeOff, AgentTooSlow, Disabled, EngineUnreachable, LabelError, StartFailed)
+)
 
 
 @dataclass(frozen=True)
@@ -88,10 +102,12 @@ class Gateway:
 
         Raises AgentBrokeOff if the answer has begun: then the server must close the connection.
         """
+        began = time.monotonic()
         body = Body(receive, is_empty=_has_no_body(scope), waits_for_continue=_waits_for_continue(scope))
         with work_in_flight.one():
             async with body.watched():
                 passed = await _ask(scope, body)
+                note_dispatch(scope, passed if isinstance(passed, ProblemResponse) else passed.answer, began)
                 if isinstance(passed, ProblemResponse):
                     await send_response(passed, send)
                     return
@@ -153,6 +169,20 @@ async def _ask(scope: Any, body: Body) -> PassedAnswer | ProblemResponse:
     except DatabaseError as error:
         logger.error("%r: the work was not dispatched, because the database cannot be used: %s", scope["path"], error)
         return database_problem()
+
+
+def note_dispatch(scope: Any, answer: Answer | AgentSocket | ProblemResponse, began: float) -> None:
+    """Send the signal `dispatched` for an answer whose head is there. The dispatch began at the monotonic time."""
+    address = Address.of_scope(scope)
+    name = address.name if address else ""
+    if isinstance(answer, ProblemResponse):
+        is_known = answer.get("Dormouse-Error") in CODES_OF_KNOWN
+        dispatched.send(None, instance=name if is_known else "", status=answer.status_code)
+    else:
+        times = {"overhead_seconds": answer.sent_at - began}
+        if answer.wake_ms is not None:
+            times["wake_seconds"] = answer.wake_ms / 1000
+        dispatched.send(None, instance=name, status=answer.status, **times)
 
 
 def _forgery(request: HttpRequest, address: Address) -> ProblemResponse | None:

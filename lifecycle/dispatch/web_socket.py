@@ -5,6 +5,7 @@ An open WebSocket is work in flight.
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,7 @@ from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import AgentSocket
 from lifecycle.dispatch.draining import work_in_flight
-from lifecycle.dispatch.gateway import Address, Admitted, admit
+from lifecycle.dispatch.gateway import Address, Admitted, admit, note_dispatch
 from lifecycle.exceptions import LifecycleError
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,9 @@ async def _serve(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _serve_one(scope: Any, receive: Any, send: Any) -> None:
+    began = time.monotonic()
     found = await _connect(scope)
+    note_dispatch(scope, found, began)
     if isinstance(found, ProblemResponse):
         logger.info("A WebSocket was refused with %d (%r)", found.status_code, found.detail)
         headers = [(name.lower().encode(), value.encode()) for name, value in found.items()]

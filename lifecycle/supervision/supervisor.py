@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from django.db import DatabaseError, connections
@@ -24,6 +25,24 @@ PAUSE_SECONDS = 0.1
 MAX_TRANSITIONS = 16
 
 
+class LatestSweep:
+    """Remembers when this process has swept, for health checks and metrics."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    def note(self) -> None:
+        """Note that a sweep has ended, or that this process begins to supervise."""
+        self._at = time.monotonic()
+
+    def age_seconds(self) -> float | None:
+        """Return the seconds since the latest sweep. None: this process does not supervise."""
+        return None if self._at is None else time.monotonic() - self._at
+
+
+latest_sweep = LatestSweep()
+
+
 class Supervisor:
     """Sweeps once a second. Any number of supervisors may run, in any number of processes."""
 
@@ -42,6 +61,7 @@ class Supervisor:
             try:
                 self._jobs.run_due()
                 self.sweep()
+                latest_sweep.note()
             except DatabaseError as error:
                 self._log_once(f"The database cannot be used: {error}")
                 connections.close_all()
@@ -162,5 +182,6 @@ def supervise(kind: str, ended: threading.Event) -> None:
     )
     supervised = retrying(lifecycle, kind)
     if supervised:
+        latest_sweep.note()
         Supervisor(supervised).run(ended)
         supervised.worker.end()

@@ -137,6 +137,7 @@ TABLE: dict[str, dict[str, Rule]] = {
     **{f"agents/instances/<str:name>/{order}": post(page(CONTROL)) for order in ("sleep", "enable")},
     "agents/instances/<str:name>/disable": {"GET": page(CONTROL), "POST": page(CONTROL), "*": closed},
     "events": {"GET": api(VIEW_EVENTS), "*": closed},
+    "metrics": safe(api(VIEW_EVENTS)),
     "api/openapi.json": safe(api(VIEW_EVENTS)),
     "api/events": safe(api(VIEW_EVENTS)) | post(api(ADD_EVENTS)),
     "api/instances": safe(api(VIEW_EVENTS)),
