@@ -171,7 +171,7 @@ INSTALLED_APPS = [
 
 # Each of these can run asynchronously. One that cannot would cost each dispatch a thread while the agent works.
 MIDDLEWARE = [
-    "config.healthz.HealthMiddleware",
+    "telling.health.HealthMiddleware",
     "access.api_problems.ApiProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -61,7 +61,7 @@ BY_AGENT = (DISPATCHES, START)
 
 
 class _Counted(Collector):
-    """What other parts of the process count by themselves."""
+    """Collects what other parts of the process count by themselves."""
 
     def collect(self) -> Iterable[Metric]:
         """Yield the events sent, and the age of the latest sweep if this process supervises."""

@@ -30,7 +30,7 @@ EXITS = ("container.exited", ("exited", "oom"))
 
 @dataclass(frozen=True)
 class Agent:
-    """What is told of one agent."""
+    """Holds what is told of one agent."""
 
     name: str
     state: str

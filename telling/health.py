@@ -10,6 +10,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from access.database import NOT_MIGRATED, is_migrated
 from lifecycle import assembly
 from lifecycle.dispatch.draining import work_in_flight
+from lifecycle.supervision.supervisor import latest_sweep
+
+#: A supervisor whose latest sweep is older does not do its work. A sweep may wait for some deadlines of 10 s.
+OLD_SWEEP_SECONDS = 60
 
 
 class HealthMiddleware:
@@ -27,13 +31,13 @@ class HealthMiddleware:
         find_trouble = CHECKS.get(request.path_info)
         if find_trouble is None:
             return await self.get_response(request)
-        return await sync_to_async(_answer)(request, find_trouble)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return await sync_to_async(answer)(find_trouble)
 
 
-def _answer(request: HttpRequest, find_trouble: Callable[[], str]) -> HttpResponse:
+def answer(find_trouble: Callable[[], str]) -> HttpResponse:
     """Answer 200, or 503 with a sentence. It names no host and no file, because this needs no login."""
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
     try:
         trouble = find_trouble()
     except DatabaseError:
@@ -55,4 +59,13 @@ def _find_unreadiness() -> str:
     return _find_trouble() or ("" if is_migrated() else NOT_MIGRATED)
 
 
+def _find_unreadiness_of_supervisor() -> str:
+    """Return why this supervisor does not do its work, or an empty text. Raises DatabaseError."""
+    age_seconds = latest_sweep.age_seconds()
+    if age_seconds is None or age_seconds > OLD_SWEEP_SECONDS:
+        return _find_unreadiness() or "The supervisor does not sweep. Its log says why."
+    return _find_unreadiness()
+
+
 CHECKS = {"/healthz": _find_trouble, "/readyz": _find_unreadiness}
+SUPERVISOR_CHECKS = CHECKS | {"/readyz": _find_unreadiness_of_supervisor}
