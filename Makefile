@@ -7,7 +7,10 @@ VENV := .venv/bin
 PIP := $(VENV)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 COVERAGE_ARGS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-.PHONY: help demo run free-port test test-fast check format bench soak pictures requirements pre-commit clean
+# Compose builds the same image if there is none.
+IMAGE_ARGS := $(if $(BASE),--build-arg BASE=$(BASE))
+
+.PHONY: help demo run image free-port test test-fast check format bench soak pictures requirements pre-commit clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
@@ -18,6 +21,9 @@ run: free-port .venv/run.stamp ## serve the Docker Engine that DOCKER_HOST names
 	@$(VENV)/python manage.py migrate --verbosity 0
 	@$(VENV)/python manage.py create_admin
 	@exec $(VENV)/python -m daphne -b 127.0.0.1 -p $(PORT) config.asgi:application
+
+image: ## build the image `dormouse` with Docker (BASE=another base image, ARGS="--network host")
+	@docker build --file deploy/Dockerfile --tag dormouse $(IMAGE_ARGS) $(ARGS) .
 
 test: .venv/dev.stamp ## everything that this machine can run (ARGS="-k tail" for some of it, COVERAGE=1 with coverage)
 	@PYTHONDEVMODE=1 $(VENV)/python -m pytest $(COVERAGE_ARGS) $(ARGS)

@@ -44,6 +44,7 @@ def count_start(file: Path) -> int:
 def main() -> None:
     """Boot, and serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--boot-ms", type=int, default=300, help="how long it takes to boot (default %(default)s)")
     parser.add_argument("--fails-every", type=int, default=0, metavar="N", help="every Nth start fails, and the first")
@@ -53,7 +54,7 @@ def main() -> None:
     time.sleep(options.boot_ms / 1000)
     if options.fails_every and (count_start(options.starts_file) - 1) % options.fails_every == 0:
         sys.exit("could not load the model: checkpoint is truncated")
-    ThreadingHTTPServer(("127.0.0.1", options.port), Agent).serve_forever()
+    ThreadingHTTPServer((options.host, options.port), Agent).serve_forever()
 
 
 if __name__ == "__main__":

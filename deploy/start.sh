@@ -1,0 +1,6 @@
+#!/bin/sh
+# Migrates the database, makes the user admin at the first start, and serves. The command of the image.
+set -e
+python manage.py migrate --verbosity 0
+python manage.py create_admin
+exec python -m daphne -b 0.0.0.0 -p 8000 config.asgi:application
