@@ -48,17 +48,18 @@ class Card:
     @property
     def group(self) -> str:
         """The name of the group in which it is counted: the first of GROUPS that fits."""
-        if self.is_alarming or self.exit or self.stop_failure:
+        if self.is_alarming or self.exit or self.stop_failure or self.has_failed_at_work:
             return "failed"
         if self.instance.label_error:
             return "in error"
+        if self.instance.disabled and not self.leases:
+            return "disabled"
         return "working" if self.leases else self.instance.state
 
     @property
     def is_quiet(self) -> bool:
         """True if it sleeps without a failure or a warning."""
-        has_nothing = self.instance.present and not self.instance.label_warning and not self.instance.disabled
-        return self.group == State.ASLEEP and has_nothing
+        return self.group == State.ASLEEP and self.instance.present and not self.instance.label_warning
 
     @property
     def icon(self) -> str:
@@ -139,14 +140,26 @@ class Card:
             return "exited"
 
     @property
+    def work_failure(self) -> dict[str, Any] | None:
+        """Its latest failed work, with `at` as a datetime, if none has succeeded since and its end does not tell it."""
+        found: dict[str, Any] | None = self.instance.work_failure
+        return (found and not self.exit and found | {"at": parse_datetime(found["at"])}) or None
+
+    @property
+    def has_failed_at_work(self) -> bool:
+        """True if its latest work failed, less than a day ago."""
+        return self.work_failure is not None and self.now - self.work_failure["at"] < FADES_AFTER
+
+    @property
     def exited_at(self) -> datetime | None:
         """The time when its latest run ended."""
         return parse_datetime(str((self.instance.exit or {}).get("at", "")))
 
     @cached_property
     def trouble_event(self) -> int | None:
-        """The id of the latest event about its failed stop or the end of its latest run, if one of them is shown."""
-        type = "container.lazy_stop_failed" if self.stop_failure else "container.exited" if self.exit else ""
+        """The id of the latest event about its failed stop, the end of its run or failed work, if that is shown."""
+        shown = {"container.lazy_stop_failed": self.stop_failure, "container.exited": self.exit}
+        type = next((type for type, trouble in shown.items() if trouble), self.work_failure and "work.failed")
         found = type and EventLog.objects.matching([self.instance.name], [type]).order_by("-id").first()
         return found.id if found else None
 
@@ -192,7 +205,7 @@ def failure_history(name: str) -> FailureHistory | None:
     return FailureHistory(ids[0], len(ids), good.at if good else None) if ids else None
 
 
-GROUPS = ["failed", "in error", "working", State.STARTING, State.STOPPING, State.READY, State.ASLEEP]
+GROUPS = ["failed", "in error", "disabled", "working", State.STARTING, State.STOPPING, State.READY, State.ASLEEP]
 
 
 @dataclass(frozen=True)

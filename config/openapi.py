@@ -79,6 +79,7 @@ SCHEMAS: dict[str, Schema] = {
         last_failure=nullable(ANY_OBJECT),
         stop_failure=nullable(ANY_OBJECT),
         last_exit=nullable(ANY_OBJECT),
+        work_failure=nullable(ANY_OBJECT),
         label_error=nullable(TEXT),
         label_warning=nullable(TEXT),
     ),

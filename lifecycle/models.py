@@ -48,6 +48,8 @@ class Instance(models.Model):
     stop_failure = models.JSONField(null=True, blank=True)
     #: How its latest run ended if that was a failure and it has not been ready since: the event's data and "at".
     exit = models.JSONField(null=True, blank=True)
+    #: Its latest failed work if no work has succeeded since: {"at", "error", "status"}.
+    work_failure = models.JSONField(null=True, blank=True)
     #: How many of its runs in a row ended by themselves soon after they were ready, and before any work.
     short_lives = models.PositiveIntegerField(default=0, db_default=0)
     #: Whether its latest run has had work.

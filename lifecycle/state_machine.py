@@ -219,6 +219,14 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Keep the failed end of an incarnation, unless the instance has been started again since."""
         self.filter(pk=name, incarnation=incarnation).exclude(state=State.STARTING).update(exit=exit)
 
+    def note_failed_work(self, name: str, failure: dict[str, Any]) -> None:
+        """Keep the latest failed work of an instance until work succeeds."""
+        self.filter(pk=name).update(work_failure=failure)
+
+    def note_succeeded_work(self, name: str) -> None:
+        """Forget the failed work of an instance."""
+        self.filter(pk=name, work_failure__isnull=False).update(work_failure=None)
+
     # What people decided. This does not move the version: a claim is not lost by it. Claims and leases ask for it.
 
     def keep_awake(self, *, until: datetime, by: dict[str, Any]) -> int:

@@ -51,6 +51,7 @@ def _describe(row: Instance, leases: list[Lease], needed_by: list[str], now: dat
         "last_failure": row.failure,
         "stop_failure": row.stop_failure,
         "last_exit": row.exit,
+        "work_failure": row.work_failure,
         "label_error": row.label_error or None,
         "label_warning": row.label_warning or None,
     }

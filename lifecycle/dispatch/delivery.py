@@ -129,6 +129,10 @@ class Delivery(Generic[Passed]):
         more = self._work.order.caller() | ({"trace_id": self._work.trace_id} if self._work.trace_id else {})
         self._wakes.work_failures.report(self.name, status=int(status), error=error, seconds=seconds, **more)
 
+    def note_success(self) -> None:
+        """Note that the answer has come to its end."""
+        self._wakes.note_success(self.name)
+
     async def why_asleep(self) -> str:
         """Return by whose order the instance was put to sleep while it worked, or an empty text."""
         return await self._wakes.why_asleep(self.leased) if self.leased else ""

@@ -41,6 +41,8 @@ class Answer:
             raise self.broke_off(self.status, await self._delivery.why_asleep() or failure_reason(error)) from error
         if self._ends_with_connection and (why_asleep := await self._delivery.why_asleep()):
             raise self.broke_off(self.status, why_asleep)
+        if self.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._delivery.note_success()
 
     @property
     def _ends_with_connection(self) -> bool:
@@ -88,6 +90,8 @@ class AgentSocket:
         why_asleep = await self._delivery.why_asleep()
         if is_broken or why_asleep:
             self._delivery.report(self.status, "broke off", why_asleep)
+        else:
+            self._delivery.note_success()
 
     async def close(self) -> None:
         """Give the lease back, and close the WebSocket if it is open."""

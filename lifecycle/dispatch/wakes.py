@@ -14,7 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lifecycle.engines.base import Inspection
-from lifecycle.models import Lease
+from lifecycle.models import Instance, Lease
 from lifecycle.orders import DISPATCH, Order
 from lifecycle.transitions.control import why_asleep
 from lifecycle.transitions.leases import LeasedInstance
@@ -80,6 +80,13 @@ class Wakes:
         """Return by whose order a leased instance was put to sleep, or an empty text: "it was disabled by alice"."""
         name = leased.lease.instance_id
         return await self._in_slot(name, lambda: why_asleep(name, leased.run))
+
+    def note_success(self, name: str) -> None:
+        """Note that work has succeeded. Forget failed work before it, if there is any. This does not wait."""
+        has_failed_here = self.work_failures.note_success(name)
+        if has_failed_here or name in self._lifecycle.leases.with_failed_work:
+            self._lifecycle.leases.with_failed_work.discard(name)
+            self._submit(lambda: Instance.objects.note_succeeded_work(name))
 
     def give_back(self, lease: Lease) -> None:
         """End the lease. This may be called from any thread or coroutine, and does not wait."""

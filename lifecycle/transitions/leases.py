@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import DatabaseError, transaction
 from tenacity import Retrying, retry_if_exception_type, wait_fixed
@@ -38,6 +38,8 @@ class Leases:
     engine: Engine
     worker_id: uuid.UUID
     clock: Clock
+    #: The instances whose rows tell of failed work, as far as they were read here.
+    with_failed_work: set[str] = field(default_factory=set)
 
     def look(self, name: str) -> tuple[Instance, Inspection] | None:
         """Return the row of a ready instance and an inspection, with the address that answered the probe.
@@ -47,6 +49,7 @@ class Leases:
         row = Instance.objects.filter(pk=name).first()
         if row:
             row.check_enabled()
+            (self.with_failed_work.add if row.work_failure else self.with_failed_work.discard)(name)
         if row is None or row.state != State.READY or not row.probed:
             return None
         if row.needs and not Instance.objects.are_ready(row.needs):

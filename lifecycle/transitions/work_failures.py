@@ -14,9 +14,9 @@ from django.db.models import F, Q
 from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from lifecycle import signals
-from lifecycle.clock import Clock
+from lifecycle.clock import Clock, as_text
 from lifecycle.exceptions import MAX_ERROR_CHARACTERS, storable
-from lifecycle.models import WorkFailure
+from lifecycle.models import Instance, WorkFailure
 from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
 
@@ -39,6 +39,8 @@ class WorkFailures:
         self._lock = threading.Lock()
         #: By instance and status: how many are not written yet, and the data of the latest.
         self._unwritten: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
+        #: The instances of which no work has succeeded since the latest failure.
+        self._failing: set[str] = set()
         self._is_writing = False
         self._ending = threading.Event()
 
@@ -57,10 +59,18 @@ class WorkFailures:
         with self._lock:
             count, _ = self._unwritten.get((instance, status), (0, {}))
             self._unwritten[instance, status] = (count + 1, data)
+            self._failing.add(instance)
             if not self._is_writing:
                 with suppress(RuntimeError):  # the system gives no more threads; the next failure tries again
                     threading.Thread(target=self._write_repeatedly, name="work failures", daemon=True).start()
                     self._is_writing = True
+
+    def note_success(self, instance: str) -> bool:
+        """Note that work has succeeded. Return whether earlier work had failed in this process. This does not wait."""
+        with self._lock:
+            was_failing = instance in self._failing
+            self._failing.discard(instance)
+            return was_failing
 
     def shut_down(self) -> None:
         """Write what is not written yet, at one try."""
@@ -70,10 +80,16 @@ class WorkFailures:
         except DatabaseError as error:
             logger.warning("Some work that failed could not be told: %s", error)
 
-    def count(self, instance: str, status: int, count: int, data: dict[str, Any]) -> None:
-        """Count failures in the database, and tell them if the latest event of their kind is old enough."""
+    def count(self, instance: str, status: int, count: int, data: dict[str, Any], *, is_latest: bool = True) -> None:
+        """Count failures in the database, and tell them if the latest event of their kind is old enough.
+
+        Unless work has succeeded since (`is_latest` is False), the instance's row keeps the failure.
+        """
         kind = WorkFailure.objects.filter(instance=instance, status=status)
+        kept = {"at": as_text(self._clock.now()), "error": data["error"], "status": status}
         with transaction.atomic():
+            if is_latest:
+                Instance.objects.note_failed_work(instance, kept)
             while not kind.update(count=F("count") + count, latest=data):
                 WorkFailure.objects.bulk_create([WorkFailure(instance=instance, status=status)], ignore_conflicts=True)
             self._tell(kind.get().pk)
@@ -118,7 +134,7 @@ class WorkFailures:
                 self._is_writing = bool(self._unwritten)
                 found = list(self._unwritten.items())
             for kind, (count, data) in found:
-                self.count(*kind, count, data)
+                self.count(*kind, count, data, is_latest=kind[0] in self._failing)
                 self._subtract(kind, count)
             return bool(found)
 

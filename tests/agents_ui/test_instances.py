@@ -212,6 +212,44 @@ def test_a_failure_fades_after_a_day(signed_in: Client, now: datetime):
     assertContains(page, "1 asleep")
 
 
+def fail_at_work(name: str, at: datetime, **values: Any) -> None:
+    instance(name, work_failure={"at": at.isoformat(), "error": "answered 500 after 12 s", "status": 500}, **values)
+
+
+def test_failed_work_is_told_on_the_card_and_leads_to_its_event(signed_in: Client, now: datetime):
+    told = record("work.failed", instance="broken", data={"error": "answered 500 after 12 s", "status": 500})
+    fail_at_work("broken", now, state="ready", last_used=now)
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Failed at work")
+    assertContains(page, f': answered 500 after 12 s <a href="/agents/activity/{told.id}">Details</a>')
+    assertContains(page, "1 failed")
+
+
+def test_failed_work_fades_after_a_day(signed_in: Client, now: datetime):
+    fail_at_work("broken", now - timedelta(hours=25))
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Failed at work")
+    assertNotContains(page, "trouble bad")
+    assertContains(page, "1 asleep")
+
+
+def test_the_end_of_a_run_tells_why_its_work_failed(signed_in: Client, now: datetime):
+    ended = {"at": now.isoformat(), "exit_code": 3, "cause": "exited", "ran_seconds": 184, "work_in_flight": 1}
+    fail_at_work("broken", now, exit=ended)
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Ended by itself")
+    assertNotContains(page, "Failed at work")
+
+
+def test_a_disabled_one_says_why_and_comes_before_those_at_work(signed_in: Client, now: datetime):
+    Lease.objects.create(instance=instance("worker", state="ready"), worker=UUID, since=now)
+    instance("key", disabled={"at": now.isoformat(), "reason": "model key rotated", "force": False, "by": "alice"})
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "1 disabled")
+    assertContains(page, ": model key rotated. It takes no work until it is enabled.")
+    assert re.findall(r'id="agent-([\w-]+)"', page.content.decode()) == ["key", "worker"]
+
+
 def test_a_sleeper_says_when_its_last_work_ended(signed_in: Client, now: datetime):
     instance(last_used=now)
     assertContains(signed_in.get(ADDRESS), f'Last work ended <time datetime="{now.isoformat()}')

@@ -50,7 +50,9 @@ def end(code: int, work_in_flight: int, tail: str) -> None:
 
 
 def fail_at_work(status: int, error: str) -> None:
-    set_row(state="ready", last_used=timezone.now())
+    now = timezone.now()
+    work_failure = {"at": now.isoformat(), "error": error, "status": status}
+    set_row(state="ready", last_used=now, work_failure=work_failure)
     record("container.lazy_started", instance=NAME, data={"latency_ms": 287})
     record("work.failed", instance=NAME, data={"status": status, "error": error, "seconds": 12, "for": "PR 812"})
 
@@ -71,22 +73,25 @@ def never_dispatch() -> None:
     set_row(run=0, last_used=None)
 
 
+def disable() -> None:
+    by = {"by": "alice", "by_kind": "user"}
+    set_row(disabled={"at": timezone.now().isoformat(), "reason": "model key rotated", "force": False} | by)
+    record("container.disabled", instance=NAME, data={"reason": "model key rotated"} | by)
+
+
 def vanish() -> None:
     set_row(present=False, absent_since=timezone.now() - timedelta(hours=2))
 
 
-ROW, DETAILS = f"#instances a:has-text('{NAME}')", ".row.alert >> nth=0 >> summary"
+ROW = f"#instances a:has-text('{NAME}')"
 CARD = ".card.failed a:has-text('Details')"
 WALKS = {
     "start failed": Walk(fail_to_start, (CARD,), 'KeyError: "API_KEY"', "Read its output"),
     "crashed at work": Walk(lambda: end(3, 1, TAIL), (CARD,), "with code 3", "Read its output"),
     "killed while idle": Walk(lambda: end(137, 0, ""), (CARD,), "with code 137", "next dispatch starts it"),
-    "answered 500": Walk(
-        lambda: fail_at_work(500, "answered 500 after 12 s"), (ROW, DETAILS), "answered 500", "docker logs"
-    ),
-    "hangs": Walk(
-        lambda: fail_at_work(504, "did not begin its answer after 60 s"), (ROW, DETAILS), "did not begin", "longer"
-    ),
+    "answered 500": Walk(lambda: fail_at_work(500, "answered 500 after 12 s"), (CARD,), "answered 500", "docker logs"),
+    "hangs": Walk(lambda: fail_at_work(504, "did not begin its answer after 60 s"), (CARD,), "did not begin", "longer"),
+    "disabled": Walk(disable, (), "model key rotated", "until it is enabled"),
     "stop refused": Walk(refuse_to_stop, (CARD,), "permission denied", "Stop it yourself"),
     "engine down": Walk(lose_the_engine, (), "connection refused", "Check that it runs"),
     "never dispatched to": Walk(never_dispatch, (ROW,), "No work was dispatched", f"manage.py dispatch {NAME}"),

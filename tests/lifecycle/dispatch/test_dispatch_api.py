@@ -337,6 +337,7 @@ def test_one_instance_is_shown_with_what_is_known_of_it(db, clock):
         "last_failure": failure,
         "stop_failure": None,
         "last_exit": None,
+        "work_failure": None,
         "label_error": None,
         "label_warning": "hm",
     }

@@ -5,9 +5,10 @@ import threading
 import pytest
 from django.db import DatabaseError, connections
 
+from lifecycle.clock import as_text
 from lifecycle.models import WorkFailure
 from lifecycle.transitions.work_failures import WorkFailures
-from tests.lifecycle.conftest import NAME
+from tests.lifecycle.conftest import NAME, row, use
 from tests.servers import wait_for
 
 DATA = {"error": "broke off after 12 s", "status": 502, "seconds": 12.0}
@@ -30,6 +31,14 @@ def counts(events):
 def test_the_first_failure_is_told_at_once(failures, events):
     fail(failures)
     assert events.only("work_failed") == {"instance": NAME} | DATA
+
+
+def test_the_row_keeps_the_latest_one(lifecycle, failures, box, clock):
+    use(lifecycle)
+    fail(failures, status=500)
+    clock.go(1)
+    fail(failures)
+    assert row().work_failure == {"at": as_text(clock.now()), "error": DATA["error"], "status": 502}
 
 
 def test_the_next_ones_of_a_minute_are_told_together_when_it_is_over(failures, events, clock):
