@@ -75,6 +75,8 @@ DORMOUSE_VERSION = config.__version__
 #: Where everything is served below, without a slash at its end: "/dormouse", or an empty text.
 DORMOUSE_BASE_PATH: str = env.str("DORMOUSE_BASE_PATH", "").rstrip("/")
 DORMOUSE_ENGINE = env.str("DORMOUSE_ENGINE", "docker")
+#: The managers of a swarm, written as DOCKER_HOST is. Empty: the one that DOCKER_HOST names.
+DORMOUSE_SWARM_MANAGERS = tuple(filter(None, map(str.strip, env.str("DORMOUSE_SWARM_MANAGERS", "").split(","))))
 DORMOUSE_NETWORK = env.str("DORMOUSE_NETWORK", "")
 DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
 DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
@@ -109,7 +111,7 @@ except ValueError as error:
     raise ImproperlyConfigured(f"DORMOUSE_TRUSTED_PROXIES must name addresses or networks: {error}") from None
 
 for name, value, choices in (
-    ("DORMOUSE_ENGINE", DORMOUSE_ENGINE, ("docker", "process")),
+    ("DORMOUSE_ENGINE", DORMOUSE_ENGINE, ("docker", "swarm", "process")),
     ("DORMOUSE_SUPERVISOR", DORMOUSE_SUPERVISOR, ("embedded", "external")),
 ):
     if value not in choices:

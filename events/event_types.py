@@ -75,6 +75,7 @@ CAUSES = {
     "oom": "it ran out of memory",
     "not_ready": "it was not ready in time",
     "interrupted": "the start was interrupted",
+    "unschedulable": "no node of the swarm can run it",
     "dependency": "an agent that it needs failed to start",
 }
 

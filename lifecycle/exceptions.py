@@ -26,6 +26,7 @@ class Cause(StrEnum):
     NOT_READY = "not_ready"
     INTERRUPTED = "interrupted"
     DEPENDENCY = "dependency"
+    UNSCHEDULABLE = "unschedulable"
 
 
 class Outcome(StrEnum):
@@ -38,6 +39,8 @@ class Outcome(StrEnum):
     DONE = auto()
     #: There was nothing to do: what was to be stopped did not run, or what was to be started did.
     ALREADY_SO = auto()
+    #: It did what it could: the machine on which the instance ran is lost, and it may run on there.
+    UNCONFIRMED = auto()
     #: The engine has no such instance.
     NOT_THERE = auto()
     #: It did nothing, and will not do it however often it is asked, until a person changes something.

@@ -27,6 +27,8 @@ class Phase(StrEnum):
     #: It has never run.
     CREATED = auto()
     RUNNING = auto()
+    #: The engine is about to run it, and may yet fail to. A swarm looks for a node, or pulls the image.
+    STARTING = auto()
     #: Its processes are frozen. They cannot answer, and are in memory.
     PAUSED = auto()
     #: It has ended, and the engine starts it again by itself after a pause.
@@ -61,7 +63,8 @@ class Inspection:
 
     name: str
     phase: Phase
-    #: Names what the engine ran last. It changes with a real start, and with nothing else. Empty: it never ran.
+    #: Names what the engine ran last. It changes with a real start, and with nothing else. Empty: it never ran, or the
+    #: engine forgets what has ended, as a swarm does.
     incarnation: str
     #: The labels that were read, or what is wrong with them.
     labels: Labels | LabelError
@@ -183,7 +186,7 @@ class Engine(ABC):
         """Stop the instance, also a paused one, and return when it does not run any more. Kill it after the grace.
 
         An engine that would start it again by itself does not do so after this. Return ALREADY_SO if it did not run.
-        Raises Missing.
+        Return UNCONFIRMED if what ran was lost, and perhaps runs on. Raises Missing.
         """
 
     @abstractmethod

@@ -164,6 +164,7 @@ LABELS = (
         "which Dormouse this container belongs to: the one whose `DORMOUSE_SCOPE` is the same",
         "none: a Dormouse without a scope",
     ),
+    Label("replicas", whole_number(1, 1000), "1", "in a swarm: how many tasks a service has while it is awake"),
     Label("log-tail", whole_number(0, 1000), "20", "lines of output kept with a failure; `0` for none"),
 )
 BY_KEY = {label.key: label for label in LABELS}
@@ -191,6 +192,7 @@ class Labels:
     sleep: str = "stop"
     scope: str | None = None
     needs: tuple[str, ...] = ()
+    replicas: int = 1
 
 
 def read(

@@ -97,7 +97,7 @@ class Ending:
         """Return what is known of the end of a ready row's incarnation. None: it has not ended.
 
         `seen` is the latest inspection of the instance; None: the engine does not have it any more. An incarnation that
-        was replaced has left no exit code and no output.
+        was replaced has left no exit code and no output. One that a person was heard to end has not ended by itself.
         """
         if row.state != State.READY or (seen and seen.incarnation == row.incarnation and seen.is_alive):
             return None

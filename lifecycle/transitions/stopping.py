@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Q
 
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine, Inspection, Phase, are_of_two_containers
+from lifecycle.engines.base import Engine, Inspection, Outcome, Phase, are_of_two_containers
 from lifecycle.engines.labels import Labels, default_of
 from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
 from lifecycle.models import Instance, Lease
@@ -80,16 +80,18 @@ class Stopping:
         instance does no harm. Raises ClaimLost and EngineUnreachable.
         """
         try:
-            self.stop_engine(row, may_pause=not Lease.objects.filter(instance=row).exists())
+            outcome = self.stop_engine(row, may_pause=not Lease.objects.filter(instance=row).exists())
         except _AnotherContainer:
             self.claims.give_stop_up(row)
+            return ""
         except EngineRefused as refusal:
             self.claims.settle_stop_failed(row, refusal.error, **more)
             return refusal.error
-        self.claims.settle_stopped(row, **more)
+        unconfirmed = {"unconfirmed": True} if outcome is Outcome.UNCONFIRMED else {}
+        self.claims.settle_stopped(row, **more, **unconfirmed)
         return ""
 
-    def stop_engine(self, row: Instance, *, may_pause: bool = False) -> None:
+    def stop_engine(self, row: Instance, *, may_pause: bool = False) -> Outcome:
         """Make the engine stop a claimed instance, or pause it if it `may_pause` and its label says so.
 
         Return when it does not run, or does not exist. Raises ClaimLost, EngineUnreachable, and EngineRefused if it
@@ -106,14 +108,14 @@ class Stopping:
                 self.claims.set_mode(row, mode)
             self.claims.check(row)  # after the inspection, which may wait for seconds while another worker takes over
             if mode == Mode.PAUSE:
-                self.engine.pause(row.name)
-            else:
-                self.engine.stop(row.name, _grace_seconds(labels))
+                return self.engine.pause(row.name)
+            return self.engine.stop(row.name, _grace_seconds(labels))
         except Missing:
-            pass
+            return Outcome.ALREADY_SO
         except (EngineRefused, EngineNonsense) as error:
             if self._runs(row.name, mode):
                 raise EngineRefused(error.error) from error
+            return Outcome.DONE
 
     def _runs(self, name: str, mode: Mode) -> bool:
         """Return whether an instance runs on whose stop or pause was refused.

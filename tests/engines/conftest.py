@@ -7,10 +7,17 @@ import pytest
 from docker import APIClient
 
 from tests.docker.support.engine import HOST, docker_api
-from tests.engines.rigs import DockerRig, FakeRig, ProcessRig, Rig
+from tests.engines.rigs import DockerRig, FakeRig, ProcessRig, Rig, SwarmRig
+from tests.swarm import support as swarm_support
+from tests.swarm.fixtures import swarm_api
 
-__all__ = ["docker_api"]
-ENGINES = ["fake", "process", pytest.param("docker", marks=pytest.mark.docker)]
+__all__ = ["docker_api", "swarm_api"]
+ENGINES = [
+    "fake",
+    "process",
+    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("swarm", marks=pytest.mark.swarm),
+]
 
 
 @pytest.fixture(params=ENGINES)
@@ -36,5 +43,12 @@ def process_rig(tmp_path: Path) -> Iterator[ProcessRig]:
 @pytest.fixture
 def docker_rig(docker_api: APIClient) -> Iterator[DockerRig]:
     rig = DockerRig(docker_api, HOST)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def swarm_rig(swarm_api: APIClient) -> Iterator[SwarmRig]:
+    rig = SwarmRig(swarm_api, swarm_support.HOST)
     yield rig
     rig.close()

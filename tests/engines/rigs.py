@@ -14,18 +14,31 @@ from docker import APIClient
 from lifecycle.engines.base import Engine
 from lifecycle.engines.docker.engine import DockerEngine
 from lifecycle.engines.process.engine import ProcessEngine
+from lifecycle.engines.swarm.engine import SwarmEngine
 from tests.docker.support.containers import Containers
 from tests.lifecycle.fake_engine import FakeEngine, Program
 from tests.servers import free_port, wait_for
+from tests.swarm.support import Services
 
 #: A script that fails. Each run writes a line of its own.
 FAILS = "echo this is run $(cat /proc/sys/kernel/random/uuid); exit 3"
+#: The programs as commands in the test image.
+COMMANDS = {
+    Program.SERVES: None,
+    Program.FAILS: ["sh", "-c", FAILS],
+    Program.MISSING: ["/no/such/program"],
+    Program.NOT_EXECUTABLE: ["/www/index.html"],
+}
 
 
 class Rig(ABC):
     """Makes instances of one engine."""
 
     engine: Engine
+    #: Whether the engine can freeze instances.
+    can_pause = True
+    #: Whether the engine tells who ended an instance.
+    hears_ends = True
 
     @abstractmethod
     def add(self, program: Program = Program.SERVES, **keys: str) -> str:
@@ -120,13 +133,7 @@ class DockerRig(Rig):
         self.engine: DockerEngine = DockerEngine(os.environ | {"DOCKER_HOST": host})
 
     def add(self, program: Program = Program.SERVES, **keys: str) -> str:
-        command = {
-            Program.SERVES: None,
-            Program.FAILS: ["sh", "-c", FAILS],
-            Program.MISSING: ["/no/such/program"],
-            Program.NOT_EXECUTABLE: ["/www/index.html"],
-        }[program]
-        return self.containers.create(command=command, **cast(Any, keys))
+        return self.containers.create(command=COMMANDS[program], **cast(Any, keys))
 
     def add_stranger(self) -> str:
         return self.containers.create(labelled=False)
@@ -138,6 +145,28 @@ class DockerRig(Rig):
         self.containers.remove_all()
         for client in self.engine._clients.values():
             client.close()
+
+
+class SwarmRig(Rig):
+    can_pause = False
+    hears_ends = False
+
+    def __init__(self, api: APIClient, host: str) -> None:
+        self.services = Services(api)
+        self.engine: SwarmEngine = SwarmEngine((host,))
+
+    def add(self, program: Program = Program.SERVES, **keys: str) -> str:
+        return self.services.create(command=COMMANDS[program], **cast(Any, keys))
+
+    def add_stranger(self) -> str:
+        return self.services.create(labelled=False)
+
+    def crash(self, name: str) -> None:
+        self.services.kill(name)
+
+    def close(self) -> None:
+        self.services.remove_all()
+        self.engine.close()
 
 
 def shell(script: str) -> str:

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 #: The longest name that fits into a row. A container with a longer name is ignored.
 MAX_NAME = 255
+#: The label of a container that a swarm has made, and removes.
+SWARM_TASK = "com.docker.swarm.task.id"
 NEVER = "0001-01-01T00:00:00Z"
 #: What Podman says, and Docker does not.
 PODMAN_PHASES = {
@@ -132,6 +134,9 @@ def _labels(name: str, container: Mapping[str, Any]) -> labels.Labels | LabelErr
         return LabelError(
             name, labels.ENABLE, "true", "cannot be: run with --rm, it would be removed by its first stop"
         )
+    if SWARM_TASK in (config["Labels"] or {}):
+        reason = "cannot be: it is a task of a service; use DORMOUSE_ENGINE=swarm, and label the service"
+        return LabelError(name, labels.ENABLE, "true", reason)
     exposed = tuple(int(port.split("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))
     try:
         read = labels.read(name, config["Labels"], exposed=exposed, health_interval=_health_interval(config))

@@ -1,0 +1,179 @@
+"""The managers of a swarm: one of them is asked, and the next one if it is gone."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import docker
+import requests
+from docker.errors import DockerException
+
+from lifecycle.engines.deadlines import answers_within
+from lifecycle.engines.docker import answers as docker_answers
+from lifecycle.engines.docker.answers import OTHER_VERSION, Answer
+from lifecycle.exceptions import EngineBusy, EngineError, EngineNonsense, EngineRefused, EngineUnreachable, Missing
+
+T = TypeVar("T")
+
+#: The timeout of a request. No call to a manager waits for a container.
+ASK_SECONDS = 10
+#: How long a connection may take: a manager that is cut off must not use the time of the next one up.
+CONNECT_SECONDS = 3
+
+NO_SERVICE = re.compile(r"service .* not found|no such (service|task)|task .* not found", re.IGNORECASE)
+OUT_OF_SEQUENCE = re.compile(r"update out of sequence", re.IGNORECASE)
+NO_MANAGER = re.compile(r"not a swarm manager|not part of a swarm|This node is not", re.IGNORECASE)
+NO_LEADER = re.compile(r"does not have a leader|no elected (primary|leader)|lost quorum", re.IGNORECASE)
+
+
+class Managers:
+    """Connections to the managers at `hosts`, which are written as DOCKER_HOST is. Any thread may call it."""
+
+    def __init__(self, hosts: tuple[str, ...], environment: Mapping[str, str] = os.environ) -> None:
+        """Set up. Without `hosts`, the one that `environment` names is asked, by default the local engine."""
+        self._hosts = hosts or (environment.get("DOCKER_HOST", ""),)
+        self._environment = dict(environment)
+        self._lock = threading.Lock()
+        #: Connected clients, by host.
+        self._clients: dict[str, Any] = {}
+        #: The host that answered last. It is asked first.
+        self._latest = self._hosts[0]
+
+    def ask(self, call: str, name: str, do: Callable[[Any], T]) -> T:
+        """Return what `do` makes of the client of the first manager that answers. `name` is for errors.
+
+        `do` may be called again with another client, although the first manager may have done what it asked. So what
+        changes something names the version that it changes. Raises EngineError.
+        """
+        first = self._latest
+        troubles: list[EngineUnreachable] = []
+        for host in [first, *(one for one in self._hosts if one != first)]:
+            try:
+                found = self._ask_one(host, call, name, do)
+            except (EngineBusy, EngineNonsense):
+                raise
+            except EngineUnreachable as error:
+                self._forget(host)
+                troubles.append(error)
+            else:
+                self._latest = host
+                return found
+        raise EngineUnreachable(_together(troubles), was_asked=any(one.was_asked for one in troubles))
+
+    def close(self) -> None:
+        """Close the connections."""
+        for host in list(self._clients):
+            self._forget(host)
+
+    def _ask_one(self, host: str, call: str, name: str, do: Callable[[Any], T]) -> T:
+        """Ask once, and once more if the engine was replaced by one with another API version."""
+        try:
+            return _translated(call, name, lambda: do(self._client(host)))
+        except EngineRefused as refusal:
+            if not OTHER_VERSION.search(refusal.error):
+                raise
+        self._forget(host)
+        return _translated(call, name, lambda: do(self._client(host)))
+
+    def _client(self, host: str) -> Any:
+        with self._lock:
+            kept = self._clients.get(host)
+        if kept is not None:
+            return kept
+        environment = self._environment | ({"DOCKER_HOST": host} if host else {})
+        client = docker.from_env(timeout=ASK_SECONDS, max_pool_size=50, environment=environment)
+        with self._lock:
+            first = self._clients.setdefault(host, client.api)
+        if first is not client.api:
+            client.close()
+        return first
+
+    def _forget(self, host: str) -> None:
+        with self._lock:
+            client = self._clients.pop(host, None)
+        if client is not None:
+            with suppress(Exception):
+                client.close()
+
+
+def get(api: Any, path: str, **parameters: Any) -> Any:
+    """Return the JSON that a manager answers to a question. Raises requests.HTTPError."""
+    return _send(api, "GET", path, parameters).json()
+
+
+def get_bytes(api: Any, path: str, **parameters: Any) -> bytes:
+    """Return the bytes that a manager answers to a question. Raises requests.HTTPError."""
+    content: bytes = _send(api, "GET", path, parameters).content
+    return content
+
+
+def post(api: Any, path: str, body: Any, **parameters: Any) -> None:
+    """Make a call that changes something. Raises requests.HTTPError."""
+    _send(api, "POST", path, parameters, json=body)
+
+
+def _send(api: Any, method: str, path: str, parameters: Mapping[str, Any], **options: Any) -> requests.Response:
+    url = f"{api.base_url}/v{api.api_version}/{path}"
+    response: requests.Response = api.request(
+        method, url, params=parameters, timeout=(CONNECT_SECONDS, ASK_SECONDS), allow_redirects=False, **options
+    )
+    if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
+        raise requests.HTTPError(response=response)
+    return response
+
+
+def error_of(call: str, name: str, answer: Answer) -> EngineError:
+    """Return what an answer of a manager means that did not do what was asked."""
+    if OUT_OF_SEQUENCE.search(answer.message):
+        return EngineBusy("the service was changed by others at the same moment")
+    if NO_LEADER.search(answer.message):
+        why = "the swarm has no leader, because more than half of its managers are gone (the quorum is lost)"
+        return EngineUnreachable(f"{why}: bring managers back; agents that run still answer", was_asked=False)
+    if NO_MANAGER.search(answer.message):
+        return EngineUnreachable("it is no manager of a swarm: name managers, or promote it", was_asked=False)
+    if answer.status == 404 and NO_SERVICE.search(answer.message):
+        remedy = "create the service again under this name, with the label dormouse.enable=true"
+        return Missing(name, answer.message, remedy)
+    return docker_answers.error_of(call, name, answer)
+
+
+def _translated(call: str, name: str, do: Callable[[], T]) -> T:
+    """Return what `do` returns. Raises the EngineError that its error means."""
+    try:
+        with answers_within(ASK_SECONDS):
+            return do()
+    except requests.HTTPError as error:
+        raise error_of(call, name, Answer.of(error.response)) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise _unreachable(error) from error
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        why = f"the manager gave an answer that has another shape than its API says ({error!r})"
+        raise EngineNonsense(why) from error
+
+
+def _unreachable(error: BaseException) -> EngineError:
+    """Return why a manager did not answer, in words that a person can act on."""
+    reason: BaseException | None = error
+    while reason:
+        if isinstance(reason, requests.HTTPError):  # to the question for its version, with which a connection begins
+            return error_of("version", "", Answer.of(reason.response))
+        if isinstance(reason, (requests.ConnectTimeout, ConnectionRefusedError, FileNotFoundError)):
+            why = "it cannot be reached: does it run, and is its address right?"
+            return EngineUnreachable(why, was_asked=False)
+        if isinstance(reason, (requests.Timeout, TimeoutError)):
+            return EngineUnreachable("it does not answer in time")
+        if isinstance(reason, PermissionError):
+            return EngineUnreachable("its socket is closed to this user: add it to the group docker", was_asked=False)
+        reason = reason.__cause__ or reason.__context__
+    return EngineUnreachable(f"the connection to it failed: {error}")
+
+
+def _together(troubles: list[EngineUnreachable]) -> str:
+    """Return one sentence about managers none of which answered."""
+    words = list(dict.fromkeys(one.error for one in troubles))
+    if len(troubles) == 1:
+        return f"the swarm's manager did not answer: {words[0]}"
+    return f"none of the swarm's {len(troubles)} managers answered: {'; '.join(words)}"

@@ -1,0 +1,58 @@
+"""What was seen of services, and the swarm forgets: it lists no task of a service at 0 replicas."""
+
+import threading
+
+from lifecycle.engines.swarm.services import Service
+
+#: How many incarnations that were scaled down are remembered.
+MAX_REMEMBERED = 10_000
+
+
+class Sightings:
+    """Remembers the latest incarnations of services. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: By a service's name: its id.
+        self._ids: dict[str, str] = {}
+        #: By a service's id: its latest incarnation that has run.
+        self._latest: dict[str, str] = {}
+        #: The ids of the services that were last seen at 0 replicas, or gone.
+        self._at_zero: set[str] = set()
+        #: The incarnations that were ended by that, the oldest first.
+        self._scaled_down: dict[str, None] = {}
+
+    def note(self, service: Service) -> None:
+        """Note how the service is now."""
+        task = service.shown_task
+        with self._lock:
+            self._ids[service.name] = service.id
+            if task and (task.has_run or task.is_lost):
+                self._latest[service.id] = service.incarnation
+            if service.replicas == 0:
+                self._note_zero(service.id)
+            else:
+                self._at_zero.discard(service.id)
+
+    def note_gone(self, name: str) -> None:
+        """Note that the swarm has no service of this name."""
+        with self._lock:
+            if name in self._ids:
+                self._note_zero(self._ids.pop(name))
+
+    def latest(self, service: Service) -> str:
+        """Return the latest incarnation that was seen to run, or an empty text."""
+        with self._lock:
+            return self._latest.get(service.id, "")
+
+    def was_scaled_down(self, incarnation: str) -> bool:
+        """Return whether the end of the incarnation was asked for, by scaling its service to 0 or by removing it."""
+        with self._lock:
+            return incarnation in self._scaled_down or incarnation.partition("@")[0] in self._at_zero
+
+    def _note_zero(self, id: str) -> None:
+        self._at_zero.add(id)
+        if id in self._latest:
+            self._scaled_down[self._latest[id]] = None
+            if len(self._scaled_down) > MAX_REMEMBERED:
+                del self._scaled_down[next(iter(self._scaled_down))]
