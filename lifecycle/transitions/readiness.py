@@ -71,7 +71,8 @@ class Readiness:
             timeout_seconds = labels.start_timeout.total_seconds()
             waited_seconds = self.clock.monotonic() - began
             if waited_seconds >= timeout_seconds:
-                error = f"was not ready within {timeout_seconds:g} s: {why_not or 'it did not go on running'}"
+                asked = f" (asked {seen.asked_from})" if why_not and seen.asked_from else ""
+                error = f"was not ready within {timeout_seconds:g} s: {why_not or 'it did not go on running'}{asked}"
                 raise StartFailed(name, Cause.NOT_READY, error, log_tail=self._output(seen, output_mark))
             self.clock.sleep(pause_seconds(waited_seconds))
 

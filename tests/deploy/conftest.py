@@ -8,10 +8,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from docker import APIClient
 
 from tests.config.agents import agents_file
+from tests.deploy.image import build_image, make_base
 from tests.deploy.proxies import PROXIES, ReverseProxy, make_certificate
+from tests.docker.support.engine import docker_api
 from tests.servers import Server, database_url
+
+__all__ = ["docker_api"]
 
 #: Answers in pieces. It writes a piece when the test has made a file of its name, so that none is sent early.
 PIECES = """
@@ -137,3 +142,11 @@ def shared_site(request: pytest.FixtureRequest, start_site: Callable[..., Site])
 def site(transactional_db: None, shared_site: Site) -> Site:
     """One site for all tests of a module, with an empty database for each test."""
     return shared_site
+
+
+@pytest.fixture(scope="session")
+def image(docker_api: APIClient, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the name of Dormouse's image, which `make image` has built."""
+    make_base(docker_api, tmp_path_factory.mktemp("base") / "root")
+    build_image()
+    return "dormouse"

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tests.deploy.image import build_image, compose_environment, make_base, run
-from tests.docker.support.engine import docker_api
+from tests.deploy.image import compose_environment, run
 from tests.servers import PROJECT, free_port, wait_for
 
-__all__ = ["docker_api"]
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 COMPOSE = ("docker", "compose", "-f", "deploy/compose.yaml")
 
@@ -40,10 +38,8 @@ class Installation:
 
 
 @pytest.fixture(scope="module")
-def installation(docker_api, tmp_path_factory) -> Iterator[Installation]:
+def installation(image, tmp_path_factory) -> Iterator[Installation]:
     """Run the commands of the README. What they have started is removed at the end."""
-    make_base(docker_api, tmp_path_factory.mktemp("base") / "root")
-    build_image()
     port = str(free_port())
     environment = compose_environment(tmp_path_factory.mktemp("docker-config")) | {"DORMOUSE_PORT": port}
 

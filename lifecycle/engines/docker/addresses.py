@@ -5,6 +5,7 @@ and from whether Dormouse is itself a container of this engine.
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the address of a publish
 LOOPBACK = {"127.0.0.1", "::1"}
 #: Files that Docker and Podman make in each container.
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+MOUNTS = Path("/proc/self/mountinfo")
+#: The engine's file that it mounts over a container's /etc/hostname. Its path holds the container's id.
+OWN_HOSTNAME = re.compile(r" \S*/([0-9a-f]{64})/\S* /etc/hostname ")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,14 @@ class Viewpoint:
     own_networks: Mapping[str, str] | None = None
     #: The network to use of containers that are on it and have no label for that. Empty: none.
     default_network: str = ""
+    #: Whether Dormouse runs in a container, although perhaps not in one of this engine.
+    is_in_container: bool = False
+
+    def __str__(self) -> str:
+        """Return from where an agent was asked, to be read after "asked". Empty: from this machine."""
+        if self.own_networks is not None:
+            return f"from Dormouse's own container, which is on {_names(self.own_networks)}"
+        return "from a container that this engine does not have" if self.is_in_container else ""
 
 
 def engine_host(api: Any) -> str | None:
@@ -41,15 +53,47 @@ def engine_host(api: Any) -> str | None:
     return url.hostname if url.scheme in ("http", "https") else None
 
 
-def own_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the id of the container in which this process runs, or None. Its host name is the id's beginning."""
-    in_container = any(mark.exists() for mark in CONTAINER_MARKS)
-    return environment.get("HOSTNAME") or socket.gethostname() if in_container else None
+def own_id(environment: Mapping[str, str] = os.environ, mounts: Path = MOUNTS) -> str | None:
+    """Return the id of the container in which this process runs, or None.
+
+    Without the engine's mount it is the host name, which is the id's beginning unless the container was given another.
+    """
+    if not any(mark.exists() for mark in CONTAINER_MARKS):
+        return None
+    found = OWN_HOSTNAME.search(mounts.read_text()) if mounts.exists() else None
+    return found[1] if found else environment.get("HOSTNAME") or socket.gethostname()
 
 
 def networks_of(container: Mapping[str, Any]) -> dict[str, str]:
     """Return the networks of Dormouse's own container by name, with their gateways."""
     return {name: one["Gateway"] for name, one in container["NetworkSettings"]["Networks"].items()}
+
+
+def is_on_host_network(container: Mapping[str, Any]) -> bool:
+    """Return whether the container uses the network of the machine (`--network host`)."""
+    return bool(container["HostConfig"].get("NetworkMode") == "host")
+
+
+def why_unreachable(container: Mapping[str, Any], port: int, viewpoint: Viewpoint) -> str | None:
+    """Return why Dormouse's own container cannot reach the port of this one. None: it can, or that is not known."""
+    own = viewpoint.own_networks
+    networks = container["NetworkSettings"].get("Networks") or {}
+    if own is None or set(networks) & set(own) or _is_published_beyond_loopback(container, port):
+        return None
+    return (
+        f"cannot be reached from Dormouse's own container: it is on {_names(networks)}, Dormouse is on {_names(own)}, "
+        "and the port is not published on an address that containers can reach. Connect both to one network"
+    )
+
+
+def _is_published_beyond_loopback(container: Mapping[str, Any], port: int) -> bool:
+    host = container["HostConfig"]
+    bindings = (host.get("PortBindings") or {}).get(f"{port}/tcp") or []
+    return bool(host.get("PublishAllPorts")) or any(one.get("HostIp") not in LOOPBACK for one in bindings)
+
+
+def _names(networks: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(networks)) or "no network"
 
 
 def candidates(
@@ -68,10 +112,10 @@ def candidates(
         return _on(networks, [network], port)
     if own is not None:
         shared = _on(networks, [name for name in networks if name in own], port)
-        gateways = [gateway for gateway in own.values() if gateway]
-        published = [(gateway, number) for gateway in gateways[:1] for _, number in _published(container, port)]
+        numbers = [number for host, number in _published(container, port) if host not in LOOPBACK]
+        published = [(gateway, number) for gateway in own.values() if gateway for number in numbers]
         return tuple(dict.fromkeys([*shared, *published]))
-    if container["HostConfig"].get("NetworkMode") == "host":
+    if is_on_host_network(container):
         return ((viewpoint.engine_host or "127.0.0.1", port),)
     published = [_from_outside(host, number, viewpoint.engine_host) for host, number in _published(container, port)]
     return tuple(dict.fromkeys(published)) or _on(networks, list(networks), port)

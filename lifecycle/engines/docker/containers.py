@@ -9,7 +9,7 @@ from typing import Any
 
 from lifecycle.engines import labels
 from lifecycle.engines.base import Address, Inspection, ListedInstance, Phase
-from lifecycle.engines.docker.addresses import Viewpoint, candidates
+from lifecycle.engines.docker.addresses import Viewpoint, candidates, why_unreachable
 from lifecycle.exceptions import LabelError
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ def inspection(
     """Return what an inspection says. `at` is the container whose network it uses, if that is another one."""
     state = container["State"]
     read = _labels(name, container)
+    if not isinstance(read, LabelError):
+        read = _unreachable(name, container, read, at, viewpoint) or read
     phase = _phase(state["Status"])
     addresses: tuple[Address, ...] = ()
     if phase is Phase.RUNNING and not isinstance(read, LabelError) and read.port:
@@ -98,6 +100,7 @@ def inspection(
         incarnation="" if state["StartedAt"] == NEVER else f"{container['Id']}@{state['StartedAt']}",
         labels=read,
         addresses=addresses,
+        asked_from=str(viewpoint),
         exit_code=state["ExitCode"] if phase in (Phase.EXITED, Phase.RESTARTING, Phase.DEAD) else None,
         oom=state["OOMKilled"],
         health=(state.get("Health") or {}).get("Status", ""),
@@ -139,13 +142,18 @@ def _labels(name: str, container: Mapping[str, Any]) -> labels.Labels | LabelErr
         return LabelError(name, labels.ENABLE, "true", reason)
     exposed = tuple(int(port.split("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))
     try:
-        read = labels.read(name, config["Labels"], exposed=exposed, health_interval=_health_interval(config))
+        return labels.read(name, config["Labels"], exposed=exposed, health_interval=_health_interval(config))
     except LabelError as error:
         return error
-    return _unreachable(name, container, read) or read
 
 
-def _unreachable(name: str, container: Mapping[str, Any], read: labels.Labels) -> LabelError | None:
+def _unreachable(
+    name: str,
+    container: Mapping[str, Any],
+    read: labels.Labels,
+    at: Mapping[str, Any] | None,
+    viewpoint: Viewpoint,
+) -> LabelError | None:
     """Return what makes it impossible to reach the port, which can be known before anything is started."""
     networks = container["NetworkSettings"].get("Networks") or {}
     if read.network and read.network not in networks and not shared_container(container):
@@ -156,6 +164,9 @@ def _unreachable(name: str, container: Mapping[str, Any], read: labels.Labels) -
     if read.port and container["HostConfig"].get("NetworkMode") == "none":
         reason = "cannot be reached, because the container has no network (--network none)"
         return LabelError(name, f"{labels.PREFIX}port", str(read.port), reason)
+    if read.port and not read.network and not (shared_container(container) and at is None):
+        why_not = why_unreachable(at or container, read.port, viewpoint)
+        return LabelError(name, f"{labels.PREFIX}port", str(read.port), why_not) if why_not else None
     return None
 
 

@@ -8,8 +8,9 @@ import math
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,7 @@ from lifecycle.engines import labels
 from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome
 from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker import containers
-from lifecycle.engines.docker.addresses import Viewpoint, engine_host, networks_of
+from lifecycle.engines.docker.addresses import Viewpoint, engine_host, is_on_host_network, networks_of
 from lifecycle.engines.docker.answers import (
     EXIT_CODES,
     OTHER_VERSION,
@@ -42,6 +43,8 @@ T = TypeVar("T")
 ASK_SECONDS = 10
 #: The timeout of a start, and of a stop in addition to its grace.
 ACT_SECONDS = 60
+#: Dormouse's own container may be connected to another network while it runs. It is asked for its networks this often.
+VIEWPOINT_SECONDS = 10
 
 #: The engine's events after which an instance may have changed.
 CHANGES = ("create", "start", "kill", "die", "pause", "unpause", "rename", "destroy", "update")
@@ -73,7 +76,8 @@ class DockerEngine(Engine):
         self._clients: dict[int, Any] = {}
         self._own_id = own_id
         self._network = network
-        self._viewpoints: WeakKeyDictionary[Any, Viewpoint] = WeakKeyDictionary()
+        #: By connection, with the time until which it is believed.
+        self._viewpoints: WeakKeyDictionary[Any, tuple[Viewpoint, float]] = WeakKeyDictionary()
 
     def instances(self) -> list[ListedInstance]:
         """Return all containers of the scope with the label, by one request."""
@@ -172,14 +176,25 @@ class DockerEngine(Engine):
         return state["ExitCode"] if is_of_this_start and state["ExitCode"] in EXIT_CODES else None
 
     def _viewpoint(self, api: Any) -> Viewpoint:
-        """Return from where containers are reached through this connection. The engine is asked once for it."""
-        if api not in self._viewpoints:
-            own = None
-            if self._own_id:
-                with suppress(NotFound):  # it is a container of another engine
-                    own = networks_of(api.inspect_container(self._own_id))
-            self._viewpoints[api] = Viewpoint(engine_host(api), own, self._network)
-        return self._viewpoints[api]
+        """Return from where containers are reached through this connection. The engine is asked for it now and then."""
+        found, until = self._viewpoints.get(api, (Viewpoint(), 0.0))
+        if time.monotonic() < until:
+            return found
+        own = self._own_networks(api, self._own_id) if self._own_id else None
+        found = Viewpoint(engine_host(api), own, self._network, is_in_container=self._own_id is not None)
+        self._viewpoints[api] = found, time.monotonic() + VIEWPOINT_SECONDS
+        return found
+
+    def _own_networks(self, api: Any, id: str) -> Mapping[str, str] | None:
+        """Return the networks of Dormouse's container. None: it is as on the machine, or unknown to this engine."""
+        try:
+            own = api.inspect_container(id)
+        except NotFound:
+            return None
+        shared = containers.shared_container(own)
+        if shared:
+            return self._own_networks(api, shared)
+        return None if is_on_host_network(own) else networks_of(own)
 
     def _call(self, call: str, name: str, do: Callable[[Any], T], seconds: int = ASK_SECONDS) -> T:
         """Return what `do` makes of a client whose requests take at most `seconds` as a whole. Raises EngineError.
