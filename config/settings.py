@@ -88,6 +88,10 @@ try:
     DORMOUSE_KEEP = parse_age(keep) if (keep := env.str("DORMOUSE_KEEP", "")) else None
 except ArgumentTypeError as error:
     raise ImproperlyConfigured(f"DORMOUSE_KEEP: {error}") from None
+#: Where people and programs reach Dormouse, with the base path, without a slash at its end: subscriptions tell it.
+DORMOUSE_PUBLIC_URL: str = env.str("DORMOUSE_PUBLIC_URL", "").rstrip("/")
+#: Whether subscriptions may deliver to loopback and private addresses, and by plain http.
+DORMOUSE_WEBHOOK_PRIVATE: bool = env.bool("DORMOUSE_WEBHOOK_PRIVATE", False)
 DORMOUSE_MAX_STREAMS = env.int("DORMOUSE_MAX_STREAMS", 5000)
 DORMOUSE_MAX_STREAMS_PER_USER = env.int("DORMOUSE_MAX_STREAMS_PER_USER", 50)
 
@@ -102,6 +106,12 @@ if not re.fullmatch(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)*", DORMOUSE_BASE_PATH):
     raise ImproperlyConfigured(
         f"DORMOUSE_BASE_PATH is {DORMOUSE_BASE_PATH!r}; it must be a path that begins with a slash, such as /dormouse, "
         "of letters, digits and . _ ~ -"
+    )
+
+if DORMOUSE_PUBLIC_URL and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", DORMOUSE_PUBLIC_URL):
+    raise ImproperlyConfigured(
+        f"DORMOUSE_PUBLIC_URL is {DORMOUSE_PUBLIC_URL!r}; it must be such as https://dormouse.example.org, "
+        "without a query"
     )
 
 try:

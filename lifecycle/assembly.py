@@ -39,6 +39,11 @@ def database_trouble() -> str:
     return next((one.worker.trouble for one in list(_lifecycles.values()) if one.worker.trouble), "")
 
 
+def workers() -> list[ThisWorker]:
+    """Return the workers that this process has registered. In a process that supervises there is one."""
+    return [one.worker for one in list(_lifecycles.values())]
+
+
 def shut_down() -> None:
     """Give this process's leases back, and unregister its worker. Other workers settle at once what it still holds."""
     for dispatcher in _dispatchers:

@@ -66,6 +66,11 @@ class ThisWorker:
         """Return whether other workers may take this one for dead."""
         return self._latest is None or self._clock.monotonic() - self._latest > OVERDUE_SECONDS
 
+    @property
+    def has_ended(self) -> bool:
+        """True if this worker was unregistered."""
+        return self._ended.is_set()
+
     def end(self) -> None:
         """Unregister this worker. Other workers settle at once what it still holds."""
         self._ended.set()

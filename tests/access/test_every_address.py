@@ -27,6 +27,8 @@ from lifecycle import assembly
 from lifecycle.api import control
 from lifecycle.exceptions import UnknownInstance
 from lifecycle.models import EngineStatus, Instance, Lease, Worker
+from telling.subscriptions.models import Subscription
+from telling.subscriptions.targets import parse
 from tests.addresses import patterns
 
 pytestmark = pytest.mark.slow
@@ -166,6 +168,7 @@ TABLE: dict[str, dict[str, Rule]] = {
     **model("lifecycle/enginestatus"),
     **model("access/token"),
     **model("axes/accessattempt"),
+    **model("telling/subscription"),
     **model("auth/user", **edited("auth/user")),
     **model("auth/group", **edited("auth/group")),
 }
@@ -179,6 +182,7 @@ def sample_rows() -> dict[str, Any]:
     """Make a row of each model of the admin."""
     instance = Instance.objects.register("reviewer-default", now=timezone.now(), idle_timeout=None)
     worker = Worker.objects.create(kind="web", pid=1, started=timezone.now())
+    subscription, _ = Subscription.objects.subscribe(parse("https://example.org/"), name="ops", cursor=0)
     attempt = AccessAttempt.objects.create(username="x", failures_since_start=1)
     return {
         "events/eventlog": record("a.b"),
@@ -188,6 +192,7 @@ def sample_rows() -> dict[str, Any]:
         "lifecycle/enginestatus": EngineStatus.objects.create(engine="process", asked=timezone.now()),
         "access/token": Token.objects.filter(name="viewer").first(),
         "axes/accessattempt": attempt,
+        "telling/subscription": subscription,
         "auth/user": User.objects.create_user("other"),
         "auth/group": Group.objects.get(name="Viewers"),
     }

@@ -1,0 +1,138 @@
+"""Deliveries to a person: Apprise sends the sentence and a link by mail, chat or push."""
+
+import threading
+from typing import Any
+
+from django.conf import settings
+
+from telling.subscriptions.addresses import AddressRefused, check_host
+from telling.subscriptions.failures import DeliveryFailed
+from telling.subscriptions.messages import Message
+
+#: Services at addresses of their own.
+SERVICES = ("discord", "opsgenie", "pagerduty", "pover", "slack", "tgram", "zulip")
+#: What a team runs itself, at a host that the URL names.
+HOSTED = ("gotify", "gotifys", "mailto", "mailtos", "mmost", "mmosts", "ntfy", "ntfys", "rocket", "rockets")
+#: Generic HTTP and local ones, which need DORMOUSE_WEBHOOK_PRIVATE.
+PRIVATE = ("form", "forms", "json", "jsons", "signal", "signals", "syslog", "xml", "xmls")
+
+#: For a message as a whole. Mail servers may take half a minute for their greeting.
+DELIVERY_SECONDS = 60.0
+#: For a connection, and for each wait for a part of an answer.
+MAX_SILENCE_SECONDS = 30.0
+#: A shorter part of a URL is not taken for a secret.
+MIN_SECRET_CHARACTERS = 6
+
+
+def check(url: str, scheme: str) -> str:
+    """Return how the URL is shown, without its credentials. Raises ValueError."""
+    if scheme not in SERVICES + HOSTED + PRIVATE:
+        known = ", ".join(SERVICES + HOSTED)
+        raise ValueError(f"the scheme must be https for a program, or for a person one of: {known}")
+    if scheme in PRIVATE and not settings.DORMOUSE_WEBHOOK_PRIVATE:
+        raise ValueError(f"{scheme}:// is only for private networks: it needs DORMOUSE_WEBHOOK_PRIVATE=true")
+    plugin = _make_plugin(url)
+    if plugin is None:
+        raise ValueError(f"the URL cannot be read: see https://appriseit.com/services/ for what {scheme}:// needs")
+    return str(plugin.url(privacy=True)).partition("?")[0]
+
+
+class PersonSender:
+    """Sends messages by one Apprise URL."""
+
+    def __init__(self, url: str, seconds: float = DELIVERY_SECONDS) -> None:
+        self._url, self._seconds = url, seconds
+        self._is_hosted = url.partition("://")[0].lower() in HOSTED
+        self._plugin = _make_plugin(url)
+
+    def send(self, message: Message) -> None:
+        """Deliver the message. Raises DeliveryFailed."""
+        if self._plugin is None:
+            raise DeliveryFailed("Apprise cannot read its URL")
+        self._check_host()
+        attempt = _Attempt(self._plugin, message)
+        attempt.start()
+        attempt.join(self._seconds)
+        if attempt.is_alive():
+            self._plugin = _make_plugin(self._url)  # the thread that hangs keeps the other one
+            raise DeliveryFailed(f"it did not end within {self._seconds:g} s")
+        if not attempt.is_sent:
+            raise DeliveryFailed(self._hide_secrets(attempt.reason))
+
+    def close(self) -> None:
+        """Do nothing: Apprise keeps no connections."""
+
+    def _check_host(self) -> None:
+        """Raise DeliveryFailed if the host is at an address that no delivery may go to.
+
+        Apprise resolves the name again when it connects. So this guards against mistakes, and not against a name server
+        that gives another answer a moment later.
+        """
+        host = getattr(self._plugin, "smtp_host", "") or getattr(self._plugin, "host", "")
+        if self._is_hosted and host:
+            try:
+                check_host(host)
+            except AddressRefused as error:
+                raise DeliveryFailed(str(error)) from None
+            except OSError as error:
+                raise DeliveryFailed(f"{host} cannot be found: {error.strerror}") from None
+
+    def _hide_secrets(self, reason: str) -> str:
+        """Return the reason without any part of the URL that may be a secret."""
+        rest = self._url.partition("://")[2]
+        for mark in "/:@?&=#":
+            rest = rest.replace(mark, " ")
+        host = getattr(self._plugin, "host", "")
+        for part in rest.split():
+            if len(part) >= MIN_SECRET_CHARACTERS and part != host:
+                reason = reason.replace(part, "***")
+        return reason
+
+
+class _Attempt(threading.Thread):
+    """One delivery by Apprise, in a thread that may hang: it has time limits for parts only."""
+
+    def __init__(self, plugin: Any, message: Message) -> None:
+        super().__init__(name="apprise", daemon=True)
+        self._plugin, self._message = plugin, message
+        self.is_sent = False
+        self.reason = "Apprise gave no reason"
+
+    def run(self) -> None:
+        """Notify, and keep the reason if that fails."""
+        import apprise
+
+        notifier = apprise.Apprise(asset=self._plugin.asset)
+        notifier.add(self._plugin)
+        try:
+            result = notifier.notify(
+                title=self._message.sentence,
+                body=self._message.as_text(),
+                notify_type="failure" if self._message.is_failure else "info",
+                body_format="text",
+            )
+        except Exception as error:
+            self.reason = f"Apprise failed ({type(error).__name__})"
+            return
+        self.is_sent = bool(result)
+        for entry in result.logs():
+            self.reason = entry.message
+
+
+def _make_plugin(url: str) -> Any:
+    """Return Apprise's object for a URL, or None if Apprise cannot read the URL.
+
+    Imported late, because that takes half a second, which no other command should pay.
+    """
+    import apprise
+
+    # Without a limit of its own, because Apprise would share six threads among all messages, and some may hang.
+    asset = apprise.AppriseAsset(app_id="Dormouse", app_desc="Dormouse", async_mode=False, service_timeout=0)
+    plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+    if plugin is not None:
+        # The URL may set these, too. A text that is too long is sent in parts, because it would be refused for ever.
+        plugin.redirects, plugin.retry = False, 0
+        plugin.socket_read_timeout = min(plugin.socket_read_timeout, MAX_SILENCE_SECONDS)
+        plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, MAX_SILENCE_SECONDS)
+        plugin.overflow_mode = apprise.OverflowMode.SPLIT
+    return plugin
