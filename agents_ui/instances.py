@@ -18,6 +18,7 @@ from lifecycle import assembly
 from lifecycle.api import status
 from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.state_machine import State, find_dependents
+from telling.models import Subscription
 
 #: For how long the buttons of a card keep an agent awake, and their words.
 AWAKE_CHOICES = [("1h", "1 h"), ("4h", "4 h"), ("24h", "24 h")]
@@ -294,8 +295,15 @@ def cards_tag() -> str:
         list(Lease.objects.order_by("pk").values_list("pk", "instance_id", "since")),
         replace(notice, asked=None, answered=notice.answered if notice.error else None),  # else these are not shown
         assembly.database_trouble(),
+        troubled_subscriptions(),
     )
     return f'"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
+
+
+def troubled_subscriptions() -> dict[str, str]:
+    """Return the state of each subscription that is behind, failing or paused, by its name."""
+    states = Subscription.objects.states(assembly.clock.now())
+    return {name: state for name, state in states.items() if state != "delivering"}
 
 
 def engine_notice() -> EngineNotice:

@@ -23,7 +23,7 @@ from access.permissions import VIEW_EVENTS
 from access.problems import ProblemResponse, refusal
 from agents_ui import timeline
 from agents_ui.event_context import EventContext
-from agents_ui.instances import cards_tag, engine_notice, overview
+from agents_ui.instances import cards_tag, engine_notice, overview, troubled_subscriptions
 from agents_ui.timeline import Filter, Row
 from agents_ui.zones import in_readers_zone
 from events.event_types import DISPLAYS, display_of
@@ -166,8 +166,13 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _instances() -> dict[str, Any]:
-    """Return the cards, and what is wrong with the engine or the database."""
-    return {"overview": overview(), "engine": engine_notice(), "database_trouble": assembly.database_trouble()}
+    """Return the cards, and what is wrong with the engine, the database or subscriptions."""
+    return {
+        "overview": overview(),
+        "engine": engine_notice(),
+        "database_trouble": assembly.database_trouble(),
+        "subscriptions": troubled_subscriptions(),
+    }
 
 
 def _choices(chosen: Filter) -> dict[str, Any]:

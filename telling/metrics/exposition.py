@@ -28,6 +28,8 @@ class _Scrape(Collector):
         names = {agent.name for agent in told}
         yield from shared.collect_agents(told)
         yield from shared.collect_log()
+        if not self._limits:  # they are told of other agents too
+            yield from shared.collect_subscriptions()
         for family in process.REGISTRY.collect():
             family.samples = [one for one in family.samples if one.labels.get("agent", "") in {"", *names}]
             yield family

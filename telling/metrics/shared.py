@@ -17,6 +17,7 @@ from lifecycle.exceptions import Cause
 from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.orders import Trigger
 from lifecycle.state_machine import State
+from telling.models import Subscription
 
 #: By metric and its labels: the type of event that is counted there, and the values of `detail` that there may be.
 #: All of them are told, with 0 at first: Prometheus sees no increase in a counter that begins with 1.
@@ -95,6 +96,17 @@ def _by_detail(counts: dict[str, int], details: tuple[str, ...]) -> Iterator[tup
     others = sum(count for detail, count in counts.items() if detail not in details)
     if others or not details:
         yield "", others
+
+
+def collect_subscriptions() -> Iterator[Metric]:
+    """Yield the metrics of the subscriptions. Raises DatabaseError."""
+    states = GaugeMetricFamily(
+        "dormouse_subscription_state", "1 for the state of a subscription.", labels=["subscription", "state"]
+    )
+    for name, found in Subscription.objects.states(assembly.clock.now()).items():
+        for state in ("delivering", "behind", "failing", "paused"):
+            states.add_metric([name, state], state == found)
+    yield states
 
 
 def collect_log() -> Iterator[Metric]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from events.models import EventLog
@@ -20,6 +20,11 @@ PATIENCE = timedelta(days=3)
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1, 3600
 #: A subscription is behind if an event that is this old waits for it.
 BEHIND_AFTER = timedelta(seconds=60)
+
+
+def _latest_before(moment: datetime) -> int:
+    """Return the id of the latest event before `moment`, 0 if there is none."""
+    return EventLog.objects.filter(at__lt=moment).order_by("-at").values_list("id", flat=True).first() or 0
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -74,10 +79,11 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             paused=None, failing_since=None, tries=0, error="", next_try=None, version=F("version") + 1, **values
         )
 
-    def behind(self, now: datetime) -> "SubscriptionQuerySet":
-        """Return those that are paused, fail, or have not been told of an event that is older than BEHIND_AFTER."""
-        old = EventLog.objects.filter(at__lt=now - BEHIND_AFTER).order_by("-at").values_list("id", flat=True).first()
-        return self.filter(Q(paused__isnull=False) | Q(failing_since__isnull=False) | Q(cursor__lt=old or 0))
+    def states(self, now: datetime) -> dict[str, str]:
+        """Return the state of each by its name: `paused`, `failing`, `behind` or `delivering`."""
+        rows = list(self.only("name", "cursor", "paused", "failing_since"))
+        old = _latest_before(now - BEHIND_AFTER) if rows else 0
+        return {row.name: "behind" if row.state() == "delivering" and row.cursor < old else row.state() for row in rows}
 
     def _claimed(self, row: "Subscription") -> "SubscriptionQuerySet":
         return self.filter(pk=row.pk, version=row.version)

@@ -10,6 +10,8 @@ from pytest_django.asserts import assertContains, assertNotContains
 from events.log import record
 from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.state_machine import State
+from telling.models import Subscription
+from telling.subscriptions.targets import parse
 
 ADDRESS = "/agents/instances"
 UUID = "7d4f9f0e-3a55-4d5c-9d5e-2f1f6d0b8c11"
@@ -160,11 +162,32 @@ def test_the_fragment_is_not_sent_again_until_it_changes(signed_in: Client, now:
     assert signed_in.get(ADDRESS, headers={"If-None-Match": tag}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [({}, "behind"), ({"failing_since": timezone.now()}, "failing"), ({"paused": timezone.now()}, "paused")],
+)
+def test_a_subscription_that_is_behind_has_a_line(signed_in: Client, now: datetime, values: Any, state: str):
+    latest = record("a.b", at=now - timedelta(minutes=2)).id
+    Subscription.objects.subscribe(parse("https://example.org/"), name="ops", cursor=latest - 1, **values)
+    page = signed_in.get(ADDRESS)
+    assertContains(page, f"Not every event was delivered yet to:</strong> ops ({state}).")
+    Subscription.objects.update(cursor=latest, failing_since=None, paused=None)
+    again = signed_in.get(ADDRESS, headers={"If-None-Match": page["ETag"]})
+    assert again.status_code == 200
+    assertNotContains(again, "Not every event")
+
+
+def test_a_subscription_that_waits_for_less_than_a_minute_has_no_line(signed_in: Client, now: datetime):
+    latest = record("a.b", at=now - timedelta(seconds=50)).id
+    Subscription.objects.subscribe(parse("https://example.org/"), name="ops", cursor=latest - 1)
+    assertNotContains(signed_in.get(ADDRESS), "Not every event")
+
+
 def test_no_instance_costs_a_query_of_its_own(signed_in: Client, now: datetime, django_assert_num_queries: Any):
     for number in range(5):
         instance(f"agent-{number}")
     signed_in.get(ADDRESS)
-    with django_assert_num_queries(10):  # session, user, permissions of user and groups, instances, leases, sight
+    with django_assert_num_queries(12):  # session, user, permissions of user and groups, instances, leases, ...
         signed_in.get(ADDRESS)
 
 

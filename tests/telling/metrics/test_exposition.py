@@ -1,4 +1,5 @@
 import subprocess
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -16,6 +17,8 @@ from lifecycle.models import EngineStatus, Instance
 from lifecycle.state_machine import State
 from telling.metrics import process
 from telling.metrics.exposition import render
+from telling.models import Subscription
+from telling.subscriptions.targets import parse
 from tests.conftest import need
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +65,16 @@ def test_starts_stops_and_exits_are_counted_by_agent():
     assert stops[of(agent="a", outcome="stopped", trigger="")] == 1
     assert found["dormouse_agent_exits_total"][of(agent="a", cause="oom")] == 1
     assert found["dormouse_events_total"][of(type="container.lazy_started")] == 2
+
+
+def test_a_subscription_has_one_state():
+    latest = record("a.b", at=timezone.now() - timedelta(minutes=2)).id
+    for name, cursor in (("ops", latest), ("ci", 0)):
+        Subscription.objects.subscribe(parse("https://example.org/"), name=name, cursor=cursor)
+    assert {labels for labels, value in scrape()["dormouse_subscription_state"].items() if value} == {
+        of(subscription="ops", state="delivering"),
+        of(subscription="ci", state="behind"),
+    }
 
 
 def test_every_cause_begins_with_0():
