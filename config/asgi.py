@@ -21,8 +21,15 @@ from config.serving import daphne_web_socket  # noqa: E402
 from config.serving.base_path import BasePath  # noqa: E402
 from config.serving.bodies import BoundedBody  # noqa: E402
 from config.serving.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
-from config.serving.daphne import Backpressure, CloseBrokenAnswers, stream_requests, when_serving  # noqa: E402
+from config.serving.daphne import (  # noqa: E402
+    Backpressure,
+    CloseBrokenAnswers,
+    silence_access_log,
+    stream_requests,
+    when_serving,
+)
 from config.serving.orderly_end import end_in_order  # noqa: E402
+from config.serving.requests import LogRequests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
 from lifecycle.dispatch.draining import work_in_flight  # noqa: E402
@@ -31,9 +38,9 @@ from lifecycle.dispatch.web_socket import WebSocketGateway  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 
 routes: list[Any] = [
-    path("events", Backpressure(BoundedBody(AsgiAccess(EventStream.as_asgi())))),  # type: ignore[arg-type]
-    re_path(WORK_PATH[1:] + r"\Z", CloseBrokenAnswers(Backpressure(AsgiAccess(Gateway())))),  # type: ignore[arg-type]
-    re_path("", Backpressure(BoundedBody(LimitConcurrency(django)))),  # type: ignore[arg-type]
+    path("events", Backpressure(LogRequests(BoundedBody(AsgiAccess(EventStream.as_asgi()))))),  # type: ignore[arg-type]
+    re_path(WORK_PATH[1:] + r"\Z", CloseBrokenAnswers(Backpressure(LogRequests(AsgiAccess(Gateway()))))),  # type: ignore[arg-type]
+    re_path("", Backpressure(LogRequests(BoundedBody(LimitConcurrency(django))))),  # type: ignore[arg-type]
 ]
 
 
@@ -43,8 +50,8 @@ async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
 
 
 web_sockets: list[Any] = [
-    re_path(WORK_PATH[1:] + r"\Z", daphne_web_socket.WebSocketBackpressure(WebSocketGateway())),  # type: ignore[arg-type]
-    re_path("", refuse_websocket),  # type: ignore[arg-type]
+    re_path(WORK_PATH[1:] + r"\Z", daphne_web_socket.WebSocketBackpressure(LogRequests(WebSocketGateway()))),  # type: ignore[arg-type]
+    re_path("", LogRequests(refuse_websocket)),  # type: ignore[arg-type]
 ]
 
 
@@ -72,6 +79,7 @@ def allow_open_files(wanted: int) -> None:
 
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
 stream_requests()
+silence_access_log()
 daphne_web_socket.stream_web_sockets()
 end_in_order(assembly.shut_down, lambda: work_in_flight.drain(settings.DORMOUSE_DRAIN.total_seconds()))
 

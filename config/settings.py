@@ -18,7 +18,7 @@ import config
 from access.ages import parse_age
 from access.files import private_files
 from access.files.secret_files import SecretFileError, read_or_create_secret
-from config.logs import drop_traceback_of_host, say_address
+from config.logs import drop_traceback_of_host, has_traceback, log_what_python_prints, say_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = FileAwareEnv(strip_whitespace=True)
@@ -82,6 +82,10 @@ DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
 DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
 DORMOUSE_SUPERVISOR = env.str("DORMOUSE_SUPERVISOR", "embedded")
 DORMOUSE_API_TOKEN = env.str("DORMOUSE_API_TOKEN", "")
+DORMOUSE_LOG_FORMAT = env.str("DORMOUSE_LOG_FORMAT", "text")
+DORMOUSE_LOG_LEVEL = env.str("DORMOUSE_LOG_LEVEL", "INFO").upper()
+#: Whether a line of the log tells of each request.
+DORMOUSE_ACCESS_LOG: bool = env.bool("DORMOUSE_ACCESS_LOG", True)
 DORMOUSE_TRUSTED_PROXIES: list[str] = env.list("DORMOUSE_TRUSTED_PROXIES", [])
 try:
     #: How long events are kept, or None: for ever.
@@ -123,6 +127,8 @@ except ValueError as error:
 for name, value, choices in (
     ("DORMOUSE_ENGINE", DORMOUSE_ENGINE, ("docker", "swarm", "process")),
     ("DORMOUSE_SUPERVISOR", DORMOUSE_SUPERVISOR, ("embedded", "external")),
+    ("DORMOUSE_LOG_FORMAT", DORMOUSE_LOG_FORMAT, ("text", "json")),
+    ("DORMOUSE_LOG_LEVEL", DORMOUSE_LOG_LEVEL, ("DEBUG", "INFO", "WARNING", "ERROR")),
 ):
     if value not in choices:
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of: {', '.join(choices)}")
@@ -280,25 +286,42 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 EVENTSTREAM_STORAGE_CLASS = "events.eventstream.EventLogStorage"
 EVENTSTREAM_CHANNELMANAGER_CLASS = "events.eventstream.EventLogChannelManager"
 
+if DORMOUSE_LOG_FORMAT == "json":
+    log_what_python_prints()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {
+        "text": {
             "()": "config.logs.OneLineFormatter",
-            "format": "{asctime} {levelname} {name}: {message}",
+            "format": "{asctime} {levelname} {name}{request}: {message}",
             "style": "{",
+        },
+        "json": {"()": "config.logs.JsonFormatter"},
+    },
+    "filters": {
+        "host": {"()": lambda: drop_traceback_of_host},
+        "address": {"()": lambda: say_address},
+        "traceback": {"()": lambda: has_traceback},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": DORMOUSE_LOG_FORMAT,
+            "filters": ["host"],
+            "level": DORMOUSE_LOG_LEVEL,
         }
     },
-    "filters": {"host": {"()": lambda: drop_traceback_of_host}, "address": {"()": lambda: say_address}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["host"]}},
-    "root": {"handlers": ["console"], "level": "INFO"},
-    # httpx would log a line for each probe and each dispatch, and daphne how it listens.
+    "root": {"handlers": ["console"], "level": DORMOUSE_LOG_LEVEL},
+    # httpx would log a line for each probe and each dispatch, urllib3 for each question to the engine, and daphne how
+    # it listens. The line of a request says what Django would say of its status.
     "loggers": {
         "httpx": {"level": "WARNING"},
+        "urllib3": {"level": "INFO"},
         "daphne": {"level": "WARNING"},
         "daphne.server": {"level": "INFO", "filters": ["address"]},
         "axes": {"level": "ERROR"},  # access.identity.logins logs each failure, with the name quoted
-        "django": {"propagate": True, "handlers": []},
+        "django": {"propagate": True, "handlers": [], "level": "INFO"},
+        "django.request": {"filters": ["traceback"]},
     },
 }

@@ -23,6 +23,7 @@ from typing import Any
 import daphne
 import twisted
 from daphne import http_protocol
+from daphne.access import AccessLogGenerator
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from django.core.exceptions import ImproperlyConfigured
@@ -117,6 +118,11 @@ def web_request(send: Any) -> "StreamedRequest | None":
     is_daphnes = isinstance(send, functools.partial) and getattr(send.func, "__func__", None) is Server.handle_reply
     request = send.args[0] if is_daphnes else None
     return request if isinstance(request, StreamedRequest) else None
+
+
+def silence_access_log() -> None:
+    """Let daphne print no lines of its own for requests, because `config.serving.requests` logs them."""
+    AccessLogGenerator.write_entry = lambda *arguments, **details: None
 
 
 def when_serving(call: Callable[[], None]) -> None:

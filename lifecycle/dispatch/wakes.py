@@ -4,6 +4,7 @@ asyncio's default executor is not used: 50 waits of 2 s took 18 s in it, because
 """
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -111,7 +112,10 @@ class Wakes:
                 wake_future = self._wake_futures[name] = Future()
                 wake_future.set_running_or_notify_cancel()  # from now on no waiting caller can cancel it
                 leading = (name, order, wake_future)
-                leader = threading.Thread(target=self._lead, args=leading, name=f"wake {name}", daemon=True)
+                context = contextvars.copy_context()  # the lines of its log name the request
+                leader = threading.Thread(
+                    target=context.run, args=(self._lead, *leading), name=f"wake {name}", daemon=True
+                )
                 try:
                     leader.start()
                 except RuntimeError:  # the system gives no more threads

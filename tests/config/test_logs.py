@@ -13,7 +13,7 @@ FORGED = "2026-01-01 00:00:00,000 ERROR access: forged"
 
 @pytest.fixture
 def formatter():
-    one = settings.LOGGING["formatters"]["plain"]
+    one = settings.LOGGING["formatters"]["text"]
     return OneLineFormatter(one["format"], style=one["style"])
 
 

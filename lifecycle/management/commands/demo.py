@@ -86,7 +86,8 @@ def _check_free(port: int) -> None:
 
 
 def _serve(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "--verbosity", "0"]
+    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port)]
+    environment = {"DORMOUSE_ACCESS_LOG": "false"} | environment
     return subprocess.Popen([*command, "config.asgi:application"], cwd=settings.BASE_DIR, env=environment)
 
 

@@ -3,6 +3,7 @@
 Use it with DORMOUSE_SUPERVISOR=external. Otherwise each web process does this itself.
 """
 
+import logging
 import signal
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
@@ -14,6 +15,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lifecycle.supervision.supervisor import supervise
 from telling.listener import Listener
+
+logger = logging.getLogger(__name__)
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -49,5 +52,5 @@ class Command(BaseCommand):
                     stack.enter_context(Listener(*listen))
                 except OSError as error:
                     raise CommandError(f"{listen[0]}:{listen[1]} cannot be listened on: {error.strerror}") from None
-            self.stdout.write(f"Supervising the {settings.DORMOUSE_ENGINE} engine. Quit with Ctrl-C.")
+            logger.info("Supervising the %s engine", settings.DORMOUSE_ENGINE)
             supervise("supervise", ended)
