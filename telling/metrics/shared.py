@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db.models import Count, Q, Sum
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -124,7 +125,7 @@ def collect_log() -> Iterator[Metric]:
         "dormouse_engine_asked_age_seconds", "Since a supervisor asked the engine; 10 s are usual.", labels=["engine"]
     )
     now = assembly.clock.now()
-    for status in EngineStatus.objects.all():
+    for status in EngineStatus.objects.filter(engine=settings.DORMOUSE_ENGINE):  # no engine of an earlier setting
         reachable.add_metric([status.engine], status.answered == status.asked)
         asked.add_metric([status.engine], max(0.0, (now - status.asked).total_seconds()))
     yield from (reachable, asked)
