@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -98,7 +99,7 @@ class EventLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER
     paginator = ShortPaginator
     ordering = ["-id"]
-    fields = ["id", "when", "type", "about", "sentence", "pretty_data"]
+    fields = ["id", "when", "type", "about", "sentence", "page", "pretty_data"]
 
     class Media:
         css = {"all": ["events/audit.css"]}
@@ -131,6 +132,11 @@ class EventLogAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def sentence(self, event: EventLog) -> str:
         """Return the event as a sentence, cut if it is long."""
         return Truncator(escape_invisible(event_types.sentence_of(event))).chars(MAX_SENTENCE_CHARACTERS)
+
+    @admin.display(description="page")
+    def page(self, event: EventLog) -> SafeString:
+        """Return a link to the event's own page, which says what to do and what came before."""
+        return format_html('<a href="{}">This event on the page</a>', reverse("event", args=[event.pk]))
 
     @admin.display(description="data")
     def pretty_data(self, event: EventLog) -> SafeString:

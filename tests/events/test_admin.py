@@ -84,6 +84,11 @@ def test_an_event_is_shown_with_its_data_as_text(admin_client: Client, db: None)
     assertNotContains(page, 'name="_save"')
 
 
+def test_an_event_leads_to_its_page(admin_client: Client, event: EventLog):
+    page = admin_client.get(f"/admin/events/eventlog/{event.pk}/change/")
+    assertContains(page, f'<a href="/agents/activity/{event.pk}">', count=1)
+
+
 def test_a_superuser_cannot_add(superuser: Client, event: EventLog):
     response = post(superuser, f"{AUDIT}add/", {"type": "forged", "data": "{}", "at_0": "2026-01-01", "at_1": "00:00"})
     assert response.status_code == 403
