@@ -61,12 +61,13 @@ def said(page: Page, words: str) -> None:
     expect(page.locator(".said")).to_be_focused()
 
 
-@pytest.mark.parametrize(
-    "options", [{"java_script_enabled": False}, {"viewport": {"width": 360, "height": 640}, "has_touch": True}]
-)
-def test_an_operator_acts_by_keyboard_while_a_viewer_looks(visit, options):
+PHONE = {"viewport": {"width": 360, "height": 640}, "has_touch": True}
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False])
+def test_an_operator_acts_on_a_phone_by_keyboard_while_a_viewer_looks(visit, java_script_enabled):
     viewer = visit("vera", "Viewers")
-    operator = visit("alice", "Operators", **options)
+    operator = visit("alice", "Operators", java_script_enabled=java_script_enabled, **PHONE)
     expect(viewer.get_by_text("Actions")).to_have_count(0)
     for name in THREE:
         press(operator, name, "Wake")
