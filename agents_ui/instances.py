@@ -264,6 +264,8 @@ class EngineNotice:
     has_answered: bool = False
     #: A sentence for each container that is nearly labelled as an agent.
     near_misses: tuple[str, ...] = ()
+    #: Which other installation manages the instances, as sentences. Empty: this one does.
+    neighbour: str = ""
 
 
 def overview() -> Overview:
@@ -315,4 +317,6 @@ def engine_notice() -> EngineNotice:
     is_stale = assembly.clock.now() - latest.asked > STALE_AFTER
     has_answered = latest.answered == latest.asked
     misses = tuple(latest.near_misses)
-    return EngineNotice(engine, latest.error, latest.answered, latest.asked, is_stale, has_answered, misses)
+    return EngineNotice(
+        engine, latest.error, latest.answered, latest.asked, is_stale, has_answered, misses, latest.neighbour
+    )

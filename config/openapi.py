@@ -98,7 +98,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Instances": record(
         version=TEXT,
-        engines=array(record(engine=TEXT, asked=TIME, answered=nullable(TIME), error=TEXT)),
+        engines=array(record(engine=TEXT, asked=TIME, answered=nullable(TIME), error=TEXT, neighbour=TEXT)),
         instances=array(ref("Instance")),
     ),
     "Event": record(

@@ -44,6 +44,11 @@ def workers() -> list[ThisWorker]:
     return [one.worker for one in list(_lifecycles.values())]
 
 
+def has_neighbour() -> bool:
+    """Return whether another installation manages the instances, according to the latest look of this process."""
+    return any(one.neighbours.found for one in list(_lifecycles.values()))
+
+
 def shut_down() -> None:
     """Give this process's leases back, and unregister its worker. Other workers settle at once what it still holds."""
     for dispatcher in _dispatchers:
@@ -73,4 +78,5 @@ def _lifecycle(kind: str) -> Lifecycle:
         worker = ThisWorker(kind, clock)
         worker.start()
         _lifecycles[kind] = Lifecycle(engine_from_settings(), worker, clock=clock)
+        _lifecycles[kind].neighbours.watch()
     return _lifecycles[kind]

@@ -82,6 +82,30 @@ class LifecycleError(Exception):
 
 
 @dataclass(eq=False)
+class Neighbour(LifecycleError):
+    """Another installation manages the instances of this engine and scope. `owner` is what its mark says."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "neighbour"
+    owner: str
+    why: str = "Another Dormouse, with another database,"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.why} manages the agents of this engine and scope. This one touches none of them. "
+            "Its page says which one that is, and what to do."
+        )
+
+    def explain(self) -> str:
+        """Return which installation it is and what to do, for those who may see everything."""
+        return (
+            f"{self.why} manages the agents of this engine and scope: {self.owner}. This one touches none of them. "
+            "Give one of them a scope of its own (DORMOUSE_SCOPE and the label dormouse.scope). If the other one is "
+            "gone, or is to stop managing them, run here: manage.py take_over"
+        )
+
+
+@dataclass(eq=False)
 class UnknownInstance(LifecycleError):
     """No instance of that name is known, and the engine has none. `hint` says how an instance takes part."""
 

@@ -185,6 +185,23 @@ class WorkFailure(models.Model):
         return f"{self.instance} {self.status}"
 
 
+class Installation(models.Model):
+    """Say which installation this database belongs to, in one row. Its web processes and supervisors share it."""
+
+    #: Always 1, so that two processes cannot make two rows.
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    #: What the mark at the engine says.
+    identity = models.UUIDField(default=uuid.uuid4, editable=False)
+
+    def __str__(self) -> str:
+        return str(self.identity)
+
+    @classmethod
+    def read_identity(cls) -> uuid.UUID:
+        """Return the identity of this database's installation. The first call makes it."""
+        return cls.objects.get_or_create(id=1)[0].identity
+
+
 class EngineStatus(models.Model):
     """The supervisor's last look at an engine: one row. Pages read it, and never ask the engine."""
 
@@ -197,6 +214,8 @@ class EngineStatus(models.Model):
     error = models.TextField(blank=True, default="")
     #: A sentence for each container that is nearly labelled as an agent.
     near_misses = models.JSONField(blank=True, default=list)
+    #: Which other installation manages the instances of this engine and scope, as sentences. Empty: this one does.
+    neighbour = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         db_table = "lifecycle_enginesight"

@@ -15,6 +15,8 @@ from lifecycle.supervision.supervisor import latest_sweep
 #: A supervisor whose latest sweep is older does not do its work. A sweep may wait for some deadlines of 10 s.
 OLD_SWEEP_SECONDS = 60
 
+NEIGHBOUR = "another Dormouse manages the agents of this engine and scope, so this one takes no work for them"
+
 
 class HealthMiddleware:
     """Django middleware that must be first: health checks arrive without TLS, without a login and with any Host."""
@@ -42,7 +44,7 @@ def answer(find_trouble: Callable[[], str]) -> HttpResponse:
         trouble = find_trouble()
     except DatabaseError:
         trouble = "The database does not answer."
-    return HttpResponse(f"{trouble or 'ok'}\n", status=503 if trouble else 200, content_type="text/plain")
+    return HttpResponse(f"{trouble or _say_ok()}\n", status=503 if trouble else 200, content_type="text/plain")
 
 
 def _find_trouble() -> str:
@@ -65,6 +67,11 @@ def _find_unreadiness_of_supervisor() -> str:
     if age_seconds is None or age_seconds > OLD_SWEEP_SECONDS:
         return _find_unreadiness() or "The supervisor does not sweep. Its log says why."
     return _find_unreadiness()
+
+
+def _say_ok() -> str:
+    """Return `ok`. A process with a neighbour takes no work, and is sent requests: its page says what is to be done."""
+    return f"ok, but {NEIGHBOUR}" if assembly.has_neighbour() else "ok"
 
 
 CHECKS = {"/healthz": _find_trouble, "/readyz": _find_unreadiness}

@@ -15,7 +15,7 @@ from docker import APIClient
 from benchmarks.load.dispatches import Agent, Waker, added_ms, resumed_ms
 from benchmarks.report import Section, Table, number, percentile, ratio
 from benchmarks.servers import dormouse
-from tests.docker.support.containers import BUSYBOX, IMAGE, Containers, image
+from tests.docker.support.containers import BUSYBOX, IMAGE, Containers, image, remove_marks
 from tests.servers import PROJECT, free_port
 
 HOST = os.environ.get("DORMOUSE_TEST_DOCKER_HOST", "")
@@ -79,10 +79,12 @@ def engine() -> Iterator[Containers]:
     with closing(APIClient(base_url=HOST, version="auto", timeout=120)) as api:
         api.import_image_from_data(image(), repository=IMAGE, changes=["CMD /agent"])
         containers = Containers(api)
+        remove_marks(api)  # each measurement has a database of its own
         try:
             yield containers
         finally:
             containers.remove_all()
+            remove_marks(api)
 
 
 def new_agent(containers: Containers, boot_seconds: str, **labels: str) -> Agent:

@@ -21,7 +21,7 @@ def instances(request: HttpRequest) -> HttpResponse:
     refused = refusal(request.user, request.user.has_perm(VIEW_EVENTS), VIEW_EVENTS)
     if refused:
         return refused
-    engines = EngineStatus.objects.values("engine", "asked", "answered", "error")
+    engines = EngineStatus.objects.values("engine", "asked", "answered", "error", "neighbour")
     limits = limits_of(request.user)
     rows = Instance.objects.filter(pk__in=limits) if limits else Instance.objects.all()
     described = status.describe(rows, assembly.clock.now())

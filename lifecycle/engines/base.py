@@ -163,6 +163,8 @@ class Engine(ABC):
     name: str
     #: What stands before the key of a setting of an instance, for example `dormouse.port`.
     key_prefix = PREFIX
+    #: Whether it keeps a mark of the installation that manages its instances. False: no other one can reach them.
+    keeps_mark = False
 
     @abstractmethod
     def instances(self) -> list[ListedInstance]:
@@ -230,6 +232,21 @@ class Engine(ABC):
         Return None if it has not watched that end, or has not heard it yet. Asks nothing, and raises no EngineError.
         """
         return None
+
+    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the labels of the mark of this engine and scope. If there is none, make it with the labels `ours`.
+
+        Of several installations that call this at once, one makes the mark. Only for an engine that `keeps_mark`.
+        """
+        raise NotImplementedError
+
+    def find_mark(self) -> Mapping[str, str] | None:
+        """Return the labels of the mark, or None if there is none. Only for an engine that `keeps_mark`."""
+        raise NotImplementedError
+
+    def remove_mark(self) -> None:
+        """Remove the mark. Do nothing if there is none. Only for an engine that `keeps_mark`."""
+        raise NotImplementedError
 
     def watch_changes(self) -> Iterator[str] | None:
         """Yield the names of instances when something happens to them, until the connection ends.

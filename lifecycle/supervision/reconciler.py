@@ -15,7 +15,15 @@ from django.db import DatabaseError
 
 from lifecycle.engines import labels
 from lifecycle.engines.base import Inspection, ListedInstance, Phase
-from lifecycle.exceptions import EngineError, EngineNonsense, EngineRefused, EngineUnreachable, LabelError, Missing
+from lifecycle.exceptions import (
+    EngineError,
+    EngineNonsense,
+    EngineRefused,
+    EngineUnreachable,
+    LabelError,
+    Missing,
+    Neighbour,
+)
 from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.state_machine import State
 from lifecycle.transitions.lifecycle import Lifecycle
@@ -96,6 +104,11 @@ class Reconciler:
     def note_failed_sweep(self, error: Exception) -> None:
         """Note an unforeseen error, so that the page says why nothing is stopped or seen any more."""
         self._note_status(f"the sweep failed ({error!r}); Dormouse's log has the details", answered=True)
+
+    def note_neighbour(self, neighbour: Neighbour) -> None:
+        """Note that another installation manages the instances, and that nothing was looked at for that reason."""
+        self._must_inspect_ready = True  # when it is gone, what happened meanwhile is to be seen
+        self._note_status("", answered=True, neighbour=neighbour.explain())
 
     def _list(self) -> list[ListedInstance]:
         try:
@@ -250,13 +263,15 @@ class Reconciler:
             return
         EngineStatus.objects.filter(engine=self._engine.name).exclude(near_misses=found).update(near_misses=found)
 
-    def _note_status(self, error: str, *, answered: bool) -> None:
-        """Note whether the engine answered, and what went wrong."""
+    def _note_status(self, error: str, *, answered: bool, neighbour: str = "") -> None:
+        """Note whether the engine answered, what went wrong, and which other installation has its instances."""
         now = self._clock.now()
-        values: dict[str, Any] = {"asked": now, "error": error, "answered": now if answered else None}
+        values: dict[str, Any] = {"asked": now, "error": error, "neighbour": neighbour}
+        values["answered"] = now if answered else None
         status, is_new = EngineStatus.objects.get_or_create(engine=self._engine.name, defaults=values)
-        if not is_new and (status.error != error or _is_old(status.asked, now)):
-            status.asked, status.error = now, error
+        has_changed = (status.error, status.neighbour) != (error, neighbour)
+        if not is_new and (has_changed or _is_old(status.asked, now)):
+            status.asked, status.error, status.neighbour = now, error, neighbour
             status.answered = now if answered else status.answered
             status.save()
 

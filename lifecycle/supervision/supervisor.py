@@ -10,7 +10,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_us
 from tenacity.stop import stop_when_event_set
 
 from lifecycle.assembly import lifecycle
-from lifecycle.exceptions import EngineError
+from lifecycle.exceptions import EngineError, Neighbour
 from lifecycle.retries import log_failed_try
 from lifecycle.supervision.jobs import Jobs
 from lifecycle.supervision.reconciler import Reconciler
@@ -74,7 +74,12 @@ class Supervisor:
             self._engine_event.clear()
 
     def sweep(self) -> None:
-        """Recover first, because that needs the engine less than the rest; then reconcile, then stop the idle."""
+        """Recover first, because that needs the engine less than the rest; then reconcile, then stop the idle.
+
+        If another installation manages the instances, touch none of them.
+        """
+        if self._has_neighbour():
+            return
         recovering, stopping = self._lifecycle.recovering, self._lifecycle.stopping
         for claim in recovering.find_abandoned():
             self._run_in_thread(lambda claim=claim: recovering.recover(claim))  # type: ignore[misc]
@@ -92,6 +97,14 @@ class Supervisor:
             self._run_in_thread(lambda row=row: stopping.stop_idle(row))  # type: ignore[misc]
         for row in stopping.find_disabled():
             self._run_in_thread(lambda row=row: stopping.stop_disabled(row))  # type: ignore[misc]
+
+    def _has_neighbour(self) -> bool:
+        try:
+            self._lifecycle.neighbours.look_if_due()
+        except Neighbour as neighbour:
+            self._reconciler.note_neighbour(neighbour)
+            return True
+        return False
 
     def _note_failed_sweep(self, error: Exception) -> None:
         try:
@@ -147,7 +160,7 @@ def log_and_retry_later(transition: Callable[[], object]) -> None:
     """Run a transition. If it fails, log why; the next sweep tries it again."""
     try:
         transition()
-    except EngineError as error:
+    except (EngineError, Neighbour) as error:
         logger.warning("%s", error)
     except DatabaseError as error:
         logger.warning("A transition failed, because the database cannot be used: %s. A later sweep tries it.", error)

@@ -38,7 +38,8 @@ MAX_REASON_CHARACTERS = 200
 class Control:
     """Carries out orders, for one worker. Its methods block; they are not for coroutines.
 
-    Each of them raises UnknownInstance, and EngineUnreachable if the engine had to be asked and did not answer.
+    Each of them raises UnknownInstance, Neighbour if it touches the instance, and EngineUnreachable if the engine had
+    to be asked and did not answer.
     """
 
     engine: Engine
@@ -81,7 +82,7 @@ class Control:
             if leases and not force:
                 raise WorkInFlight(name, leases)
             with self.claims.working_on(name):
-                if self.claims.claim_stop(row, 0 if leases else self.stopping.idle_seconds(row), order):
+                if self.stopping.claim(row, 0 if leases else self.stopping.idle_seconds(row), order):
                     refused = self.stopping.stop_and_settle(row)
                     if refused:
                         raise StopFailed(name, refused)

@@ -15,6 +15,7 @@ from lifecycle.models import Instance, Lease
 from lifecycle.orders import DISPATCH, Order
 from lifecycle.retries import log_failed_try
 from lifecycle.state_machine import State
+from lifecycle.workers.neighbours import Neighbours
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +39,16 @@ class Leases:
     engine: Engine
     worker_id: uuid.UUID
     clock: Clock
+    neighbours: Neighbours
     #: The instances whose rows tell of failed work, as far as they were read here.
     with_failed_work: set[str] = field(default_factory=set)
 
     def look(self, name: str) -> tuple[Instance, Inspection] | None:
         """Return the row of a ready instance and an inspection, with the address that answered the probe.
 
-        Return None if the instance must be woken first. Raises Disabled, LabelError and EngineUnreachable.
+        Return None if the instance must be woken first. Raises Neighbour, Disabled, LabelError and EngineUnreachable.
         """
+        self.neighbours.check()
         row = Instance.objects.filter(pk=name).first()
         if row:
             row.check_enabled()
@@ -67,7 +70,7 @@ class Leases:
     def take(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
         """Return a lease if the instance is ready and runs, or None if it must be woken first.
 
-        Raises LabelError and EngineUnreachable.
+        Raises Neighbour, LabelError and EngineUnreachable.
         """
         found = self.look(name)
         if found is None:

@@ -22,6 +22,7 @@ from lifecycle.transitions.stopping import Stopping
 from lifecycle.transitions.waking import Waking
 from lifecycle.transitions.work_failures import WorkFailures
 from lifecycle.workers.heartbeats import LivenessWatch, ThisWorker
+from lifecycle.workers.neighbours import Neighbours
 
 
 class Lifecycle:
@@ -42,9 +43,10 @@ class Lifecycle:
     ) -> None:
         clock = clock or Clock()
         self.engine, self.worker, self.clock = engine, worker, clock
+        self.neighbours = neighbours = Neighbours(engine, clock)
         self.claims = claims = Claims(worker, clock, sink)
-        self.leases = Leases(engine, worker.id, clock)
-        self.stopping = Stopping(engine, claims, clock)
+        self.leases = Leases(engine, worker.id, clock, neighbours)
+        self.stopping = Stopping(engine, claims, clock, neighbours)
         self.readiness = Readiness(engine, clock, self.stopping, probe)
         watch = LivenessWatch(clock, worker)
         self.recovering = Recovering(engine, worker, watch, claims, self.leases, self.readiness, self.stopping, clock)
@@ -52,5 +54,5 @@ class Lifecycle:
         self.starting = Starting(engine, claims, self.readiness, self.recovering, self.ending, clock)
         self.adopting = Adopting(self.readiness, self.ending, clock)
         self.work_failures = WorkFailures(clock, sink)
-        self.waking = Waking(engine, claims, self.starting, self.adopting, self.recovering, clock)
+        self.waking = Waking(engine, claims, self.starting, self.adopting, self.recovering, clock, neighbours)
         self.control = Control(engine, claims, self.leases, self.waking, self.adopting, self.stopping, clock, sink)

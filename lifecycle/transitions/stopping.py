@@ -12,8 +12,9 @@ from lifecycle.engines.labels import Labels, default_of
 from lifecycle.exceptions import EngineNonsense, EngineRefused, LabelError, Missing
 from lifecycle.models import Instance, Lease
 from lifecycle.orders import Order, Trigger
-from lifecycle.state_machine import IS_DISABLED, Mode, State, may_sleep
+from lifecycle.state_machine import ALWAYS, IS_DISABLED, Mode, State, may_sleep
 from lifecycle.transitions.claims import Claims
+from lifecycle.workers.neighbours import Neighbours
 
 
 class _AnotherContainer(Exception):
@@ -27,6 +28,7 @@ class Stopping:
     engine: Engine
     claims: Claims
     clock: Clock
+    neighbours: Neighbours
 
     def find_idle(self) -> list[Instance]:
         """Return the instances that have been without work for their idle timeout, and that no awake one needs."""
@@ -64,8 +66,13 @@ class Stopping:
 
     def _stop(self, row: Instance, order: Order, condition: Q) -> None:
         with self.claims.working_on(row.name):
-            if self.claims.claim_stop(row, self.idle_seconds(row), order, condition):
+            if self.claim(row, self.idle_seconds(row), order, condition):
                 self.stop_and_settle(row)
+
+    def claim(self, row: Instance, idle_seconds: int, order: Order, condition: Q = ALWAYS) -> bool:
+        """Begin to stop the instance. Return False if its row has changed. Raises Neighbour."""
+        self.neighbours.look_and_check()
+        return self.claims.claim_stop(row, idle_seconds, order, condition)
 
     def idle_seconds(self, row: Instance) -> int:
         """Return for how long the instance has been without work, if it is without work."""

@@ -24,6 +24,7 @@ from lifecycle.transitions.needs import circle_error, find_circle, wake_needed
 from lifecycle.transitions.readiness import missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
 from lifecycle.transitions.starting import Starting
+from lifecycle.workers.neighbours import Neighbours
 
 #: How often a row that another worker has claimed is read.
 POLL_SECONDS = 0.05
@@ -43,6 +44,7 @@ class Waking:
     adopting: Adopting
     recovering: Recovering
     clock: Clock
+    neighbours: Neighbours
 
     def wake(self, name: str, order: Order = DISPATCH) -> None:
         """Return when the instance was ready. It may have changed since, so the caller takes a lease or wakes again.
@@ -50,8 +52,9 @@ class Waking:
         A start is told with `order`. If another worker is starting the instance, wait for that run, and raise its
         error if it fails.
 
-        Raises UnknownInstance, Disabled, LabelError, StartFailed and EngineUnreachable.
+        Raises Neighbour, UnknownInstance, Disabled, LabelError, StartFailed and EngineUnreachable.
         """
+        self.neighbours.check()
         began = self.clock.monotonic()
         while True:
             row = self.find_or_register(name)
@@ -71,7 +74,11 @@ class Waking:
             self.clock.sleep(POLL_SECONDS)
 
     def wait_until_settled(self, name: str) -> Instance:
-        """Return the instance's row when no worker starts or stops it. Raises UnknownInstance and EngineUnreachable."""
+        """Return the instance's row when no worker starts or stops it.
+
+        Raises Neighbour, UnknownInstance and EngineUnreachable.
+        """
+        self.neighbours.check()
         row = self.find_or_register(name)
         while row.state in (State.STARTING, State.STOPPING):
             row = self._wait_while(row, State(row.state))
@@ -92,7 +99,7 @@ class Waking:
         """Return what the engine says of the instance, or None if another worker changed its row meanwhile.
 
         Raises StartFailed, with its event, if there is nothing to start or no engine to ask. Raises EngineUnreachable
-        without an event if the instance may be running. Raises LabelError before anything is started.
+        without an event if the instance may be running. Raises Neighbour and LabelError before anything is started.
         """
         try:
             seen = self.engine.inspect(row.name)
@@ -109,6 +116,7 @@ class Waking:
         except Missing as error:
             self.starting.fail(row, missing_failure(error), order)
             return None
+        self.neighbours.look_and_check()
         if seen.settings().port is None and order.trigger is Trigger.DISPATCH:
             raise LabelError(row.name, f"{self.engine.key_prefix}port", "", "is not set: nothing can be sent to it")
         return seen

@@ -141,6 +141,19 @@ def test_an_error_of_a_sweep_is_not_said_to_be_the_engines(signed_in: Client, no
     assertNotContains(page, "does not answer")
 
 
+def test_a_neighbour_is_said_with_what_its_mark_says(signed_in: Client, now: datetime):
+    EngineStatus.objects.update(neighbour="it is on host <build-7>")
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Another Dormouse has these agents.")
+    assertContains(page, "it is on host &lt;build-7&gt;")
+
+
+def test_the_fragment_is_sent_again_when_a_neighbour_is_found(signed_in: Client, now: datetime):
+    tag = signed_in.get(ADDRESS)["ETag"]
+    EngineStatus.objects.update(neighbour="it is on host build-7")
+    assert signed_in.get(ADDRESS, headers={"If-None-Match": tag}).status_code == 200
+
+
 def test_a_supervisor_that_has_never_asked_is_reported(signed_in: Client):
     page = signed_in.get(ADDRESS)
     assertContains(page, "No supervisor has asked the process engine yet.")

@@ -1,5 +1,6 @@
 """The image and `deploy/compose.yaml`, with the commands that the README says."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from tests.deploy.image import compose_environment, run
+from tests.docker.support.containers import remove_marks
 from tests.servers import PROJECT, free_port, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -38,8 +40,9 @@ class Installation:
 
 
 @pytest.fixture(scope="module")
-def installation(image, tmp_path_factory) -> Iterator[Installation]:
+def installation(image, docker_api, tmp_path_factory) -> Iterator[Installation]:
     """Run the commands of the README. What they have started is removed at the end."""
+    remove_marks(docker_api)
     port = str(free_port())
     environment = compose_environment(tmp_path_factory.mktemp("docker-config")) | {"DORMOUSE_PORT": port}
 
@@ -52,6 +55,7 @@ def installation(image, tmp_path_factory) -> Iterator[Installation]:
     finally:
         print(do(*COMPOSE, "logs", "--no-color"))  # pytest shows it with a failure
         do(*COMPOSE, "down", "--volumes")
+        remove_marks(docker_api)
 
 
 def readme_commands() -> list[str]:
@@ -87,6 +91,8 @@ def test_the_socket_proxy_lets_nothing_else_through(installation):
         ("GET", "/v1.41/images/json"),
         ("POST", "/v1.41/containers/json"),
         ("GET", "//v1.41/images/json"),
+        ("POST", "/v1.41/volumes/create"),  # without a body; see the test of its body
+        ("DELETE", "/v1.41/volumes/somebodys-data"),
     ]
     script = (
         "import http.client\n"
@@ -96,6 +102,27 @@ def test_the_socket_proxy_lets_nothing_else_through(installation):
         "    print(connection.getresponse().status)\n"
     )
     assert installation.inside("python", "-c", script).split() == ["403"] * len(asked)
+
+
+def test_the_socket_proxy_lets_a_mark_through_and_no_other_volume(installation, docker_api):
+    """A volume with options could be a folder of the host, which the next container of that name would get."""
+    assert docker_api.inspect_volume("dormouse-mark")["Labels"]["dormouse.installation"]
+    labels = {"Labels": {"dormouse.installation": "x"}}
+    bodies = [
+        {"Name": "dormouse-mark", "DriverOpts": {"type": "none", "o": "bind", "device": "/"}, **labels},
+        {"Name": "dormouse-mark", **labels, "DriverOpts": {"type": "none", "o": "bind", "device": "/"}},
+        {"Name": "somebodys-data", **labels},
+        {"Name": "dormouse-mark", "Labels": {"dormouse.installation": 'x"}, "Driver": "y'}},
+        {},
+    ]
+    script = (
+        "import http.client\n"
+        f"for body in {[json.dumps(body) for body in bodies]!r}:\n"
+        "    connection = http.client.HTTPConnection('socket-proxy', 2375)\n"
+        "    connection.request('POST', '/v1.41/volumes/create', body, {'Content-Type': 'application/json'})\n"
+        "    print(connection.getresponse().status)\n"
+    )
+    assert installation.inside("python", "-c", script).split() == ["403"] * len(bodies)
 
 
 def test_it_is_not_root_and_holds_no_secret_of_the_clone(installation):

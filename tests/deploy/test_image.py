@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.deploy.image import SOCKET, run, socket_group
-from tests.docker.support.containers import PORT, Containers
+from tests.docker.support.containers import PORT, Containers, remove_marks
 from tests.docker.support.from_outside import WORK
 from tests.servers import DEADLINE_SECONDS, Server, free_port, wait_for
 
@@ -65,9 +65,11 @@ class InContainer:
 
 @pytest.fixture(scope="module")
 def dormouse(image, docker_api):
+    remove_marks(docker_api)
     found = InContainer(Containers(docker_api))
     yield found
     found.remove()
+    remove_marks(docker_api)
 
 
 def works(dormouse, name):

@@ -12,12 +12,21 @@ from lifecycle.engines.docker.engine import DockerEngine
 from lifecycle.supervision.supervisor import Supervisor
 from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
+from tests.docker.support.containers import remove_marks
 from tests.docker.support.engine import HOST, containers, docker_api
 from tests.docker.support.engine_log import EngineLog
 from tests.docker.support.faulty_proxy import FaultyProxy
 from tests.servers import Server, wait_for
 
 __all__ = ["containers", "docker_api"]
+
+
+@pytest.fixture(autouse=True)
+def without_marks(docker_api: APIClient) -> Iterator[None]:
+    """Each test has a database of its own, so it is a neighbour of the test before."""
+    remove_marks(docker_api)
+    yield
+    remove_marks(docker_api)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The contract that every engine keeps."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -310,3 +311,17 @@ def test_an_address_can_be_reached(rig, request):
             return False
 
     assert wait_for(is_reached, what=f"{address}")
+
+
+def test_of_several_that_mark_an_engine_one_makes_the_mark(rig):
+    if not rig.engine.keeps_mark:
+        pytest.skip("it keeps no mark")
+    rig.engine.remove_mark()
+    assert rig.engine.find_mark() is None
+    with ThreadPoolExecutor(8) as hands:
+        marks = list(hands.map(lambda number: rig.engine.mark({"dormouse.installation": str(number)}), range(8)))
+    (owner,) = {mark["dormouse.installation"] for mark in marks}
+    assert rig.engine.find_mark()["dormouse.installation"] == owner
+    for _ in range(2):
+        rig.engine.remove_mark()
+    assert rig.engine.find_mark() is None

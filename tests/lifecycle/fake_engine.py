@@ -3,7 +3,7 @@
 import signal
 import socket
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -85,10 +85,13 @@ class FakeEngine(Engine):
     """Tests say what happens in its calls: an error to raise, or a function to call before or after the deed."""
 
     name = "fake"
+    keeps_mark = True
 
     def __init__(self) -> None:
         self.boxes: dict[str, Box] = {}
         self.ends: dict[str, HeardEnd] = {}
+        #: The labels of its mark.
+        self.marked: Mapping[str, str] | None = None
         #: Whether its events do not arrive.
         self.is_deaf = False
         #: Every call: ("start", "reviewer-default").
@@ -168,6 +171,21 @@ class FakeEngine(Engine):
         if box.phase is not Phase.PAUSED:
             return Outcome.ALREADY_SO
         return self._change_phase("resume", box, None)
+
+    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+        self._call("mark")
+        self.marked = ours if self.marked is None else self.marked
+        self._call_after("mark")
+        return self.marked
+
+    def find_mark(self) -> Mapping[str, str] | None:
+        self._call("find_mark")
+        return self.marked
+
+    def remove_mark(self) -> None:
+        self._call("remove_mark")
+        self.marked = None
+        self._call_after("remove_mark")
 
     def _change_phase(self, call: str, box: Box, between: Phase | None) -> Outcome:
         was_so = box.between is between

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -33,7 +33,7 @@ from lifecycle.engines.docker.answers import (
     unwrapped,
 )
 from lifecycle.engines.docker.events import HeardEvents
-from lifecycle.exceptions import EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
+from lifecycle.exceptions import EngineBusy, EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ VIEWPOINT_SECONDS = 10
 
 #: The engine's events after which an instance may have changed.
 CHANGES = ("create", "start", "kill", "die", "pause", "unpause", "rename", "destroy", "update")
+#: The volume that says which installation manages the containers without a scope. Other scopes add their name to it.
+MARK = "dormouse-mark"
 #: The names that Docker allows.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -56,6 +58,7 @@ class DockerEngine(Engine):
     """The Docker Engine that DOCKER_HOST and related variables in `environment` name, by default the local one."""
 
     name = "docker"
+    keeps_mark = True
 
     def __init__(
         self,
@@ -153,6 +156,42 @@ class DockerEngine(Engine):
     def heard_end(self, incarnation: str) -> HeardEnd | None:
         """Return what the events that `watch_changes` has read said of the end."""
         return self._heard.end_of(incarnation)
+
+    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the labels of a volume. Making one that exists changes nothing."""
+        found = self.find_mark()
+        if found is not None:
+            return found
+        made = {**ours, f"{labels.PREFIX}scope": self._scope}
+        self._call("mark", "", lambda api: api.create_volume(self._mark_name, labels=made))
+        # The answer to that may lack the labels: Docker 20.10 forgets to tell them after its restart.
+        found = self.find_mark()
+        if found is None:
+            raise EngineBusy("the mark was removed as soon as it was made")
+        return found
+
+    def find_mark(self) -> Mapping[str, str] | None:
+        """Return the labels of the volume, or None if there is none."""
+
+        def ask(api: Any) -> Mapping[str, str] | None:
+            with suppress(NotFound):
+                return api.inspect_volume(self._mark_name)["Labels"] or {}
+            return None
+
+        return self._call("find mark", "", ask)
+
+    def remove_mark(self) -> None:
+        """Remove the volume. Do nothing if there is none."""
+
+        def ask(api: Any) -> None:
+            with suppress(NotFound):
+                api.remove_volume(self._mark_name)
+
+        self._call("remove mark", "", ask)
+
+    @property
+    def _mark_name(self) -> str:
+        return f"{MARK}.{self._scope}" if self._scope else MARK
 
     def _read_names(self, stream: Any) -> Iterator[str]:
         with _errors("events", ""):

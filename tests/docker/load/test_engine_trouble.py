@@ -19,7 +19,7 @@ from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.state_machine import State
 from lifecycle.workers import processes
 from tests.conftest import need
-from tests.docker.support.containers import IMAGE, Containers, image
+from tests.docker.support.containers import IMAGE, Containers, image, remove_marks
 from tests.docker.support.engine_log import EngineLog, agree, told_by_dormouse
 from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.servers import DEADLINE_SECONDS, PROJECT, wait_for
@@ -86,6 +86,7 @@ def own(own_engine: OwnEngine) -> Iterator[OwnEngine]:
     yield own_engine
     own_engine.mend()
     own_engine.containers.remove_all()
+    remove_marks(own_engine.api)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import NotFound
 
+from lifecycle.engines.docker.engine import MARK
 from lifecycle.engines.labels import ENABLE, PREFIX
 
 BUSYBOX = Path("/bin/busybox")
@@ -127,3 +128,9 @@ class Containers:
         for name in self._names:
             with contextlib.suppress(NotFound):
                 self.api.remove_container(name, force=True)
+
+
+def remove_marks(api: APIClient) -> None:
+    """Remove the marks of all installations, as if none had ever used this engine."""
+    for volume in api.volumes(filters={"name": MARK})["Volumes"] or []:
+        api.remove_volume(volume["Name"])

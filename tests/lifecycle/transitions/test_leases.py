@@ -8,6 +8,7 @@ from django.db import DatabaseError
 from lifecycle.models import Instance, Lease
 from lifecycle.state_machine import State
 from lifecycle.transitions.leases import Leases
+from lifecycle.workers.neighbours import Neighbours
 from tests.lifecycle.conftest import make_row, row
 
 pytestmark = pytest.mark.django_db
@@ -16,7 +17,7 @@ WORKER = uuid.uuid4()
 
 @pytest.fixture
 def leases(engine, clock):
-    return Leases(engine, WORKER, clock)
+    return Leases(engine, WORKER, clock, Neighbours(engine, clock))
 
 
 @pytest.fixture
@@ -80,6 +81,6 @@ def test_a_lease_is_given_back_again_and_again_until_that_succeeds(leases, ready
 def test_the_leases_of_dead_workers_end_and_no_others(engine, clock, leases, ready):
     living = uuid.uuid4()
     leases.insert(ready)
-    Leases(engine, living, clock).insert(ready)
+    Leases(engine, living, clock, Neighbours(engine, clock)).insert(ready)
     leases.end_those_of({WORKER})
     assert [lease.worker for lease in Lease.objects.all()] == [living]

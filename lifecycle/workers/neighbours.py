@@ -1,0 +1,137 @@
+"""Neighbours: other installations that use the same engine and scope. One of them alone may touch the instances.
+
+The engine keeps a mark for each scope, which the first installation makes. The mark is looked at every few seconds, and
+before each start and stop. If it is gone, it is made anew.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+from django.db import DatabaseError, connections
+
+from lifecycle.clock import Clock
+from lifecycle.engines.base import Engine
+from lifecycle.exceptions import EngineRefused, EngineUnreachable, Neighbour
+from lifecycle.workers import installation
+
+logger = logging.getLogger(__name__)
+
+#: How often the mark is looked at if nothing is started or stopped.
+LOOK_SECONDS = 5
+#: An installation that found the mark of another one makes its own if there was none for this long. The other one would
+#: have made it anew by then.
+ABSENT_SECONDS = 30
+#: How often a mark that is removed is made again by the other installation before `take_over` gives up.
+TAKE_OVER_TRIES = 20
+
+
+class Neighbours:
+    """Knows whether another installation has marked the engine and scope, for all threads of this process."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        #: The neighbour that the latest look found.
+        self.found: Neighbour | None = None
+        #: Why the engine keeps no mark. Empty: it does, or needs none.
+        self.unguarded = ""
+        self._looked: float | None = None
+        self._absent_since: float | None = None
+
+    def check(self) -> None:
+        """Raise Neighbour if the latest look found one. Asks the engine only if there was no look yet."""
+        if self._looked is None:
+            self.look()
+        if self.found:
+            raise replace(self.found)  # each caller raises its own
+
+    def look_if_due(self) -> None:
+        """Look if the latest look is a few seconds old, and raise Neighbour as `check` does."""
+        if self._looked is None or self._clock.monotonic() - self._looked >= LOOK_SECONDS:
+            self.look()
+        self.check()
+
+    def look_and_check(self) -> None:
+        """Look now, and raise Neighbour as `check` does. For use before each start and stop."""
+        self.look()
+        self.check()
+
+    def look(self) -> None:
+        """Ask the engine whose mark it has, and make ours if it has none.
+
+        If the engine does not answer, what the look before found stays true. Raises DatabaseError.
+        """
+        if not self._engine.keeps_mark:
+            self._note(None)
+            return
+        ours = installation.our_mark()
+        try:
+            mark = self._find_or_make(ours)
+        except EngineUnreachable as error:
+            logger.debug("The mark at the engine could not be looked at: %s", error)
+            return
+        except EngineRefused as refusal:
+            self._note(None, unguarded=str(refusal))
+            return
+        self._note(None if installation.is_same(mark, ours) else _neighbour(mark, ours))
+
+    def take_over(self) -> str:
+        """Replace the mark by ours. Return what the mark before said, or an empty text if it was ours already.
+
+        Raises EngineError, and Neighbour if the other installation keeps on making its mark anew.
+        """
+        ours, before = installation.our_mark(), ""
+        for _ in range(TAKE_OVER_TRIES):
+            mark = self._engine.mark(ours)
+            if installation.is_same(mark, ours):
+                self._note(None)
+                return before
+            before, other = installation.describe(mark), _neighbour(mark, ours)
+            self._engine.remove_mark()
+        raise other
+
+    def watch(self) -> None:
+        """Look again and again, in a thread of its own, so that a process that only dispatches notices a neighbour."""
+        if self._engine.keeps_mark:
+            threading.Thread(target=self._watch, name="neighbours", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                self.look()
+            except DatabaseError as error:  # the heartbeat reports it
+                logger.debug("The mark at the engine could not be looked at: %s", error)
+                connections.close_all()
+            self._clock.sleep(LOOK_SECONDS)
+
+    def _find_or_make(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the labels of the mark. Raises EngineUnreachable if the neighbour's is gone for a moment only."""
+        if self.found is None:
+            return self._engine.mark(ours)
+        mark, now = self._engine.find_mark(), self._clock.monotonic()
+        if mark is not None:
+            self._absent_since = None
+            return mark
+        self._absent_since = now if self._absent_since is None else self._absent_since
+        if now - self._absent_since < ABSENT_SECONDS:
+            raise EngineUnreachable("the neighbour's mark is gone, and it may make it anew")
+        return self._engine.mark(ours)
+
+    def _note(self, found: Neighbour | None, unguarded: str = "") -> None:
+        before, self.found = self.found, found
+        self._looked = self._clock.monotonic()
+        if found and (before is None or before.owner != found.owner):
+            logger.warning("%s", found.explain())
+        if before and not found:
+            logger.warning("Resolved: the agents of this engine and scope are managed by this Dormouse again")
+        if unguarded and not self.unguarded:
+            logger.warning("No mark can be kept at the engine, so another Dormouse is not noticed: %s", unguarded)
+        self.unguarded = unguarded
+
+
+def _neighbour(mark: Mapping[str, str], ours: Mapping[str, str]) -> Neighbour:
+    if installation.is_copy(mark, ours):
+        return Neighbour(installation.describe(mark), "Another Dormouse, of whose database this one is a copy,")
+    return Neighbour(installation.describe(mark))
