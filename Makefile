@@ -29,7 +29,7 @@ test: .venv/dev.stamp ## everything that this machine can run (ARGS="-k tail" fo
 	@PYTHONDEVMODE=1 $(VENV)/python -m pytest $(COVERAGE_ARGS) $(ARGS)
 
 test-fast: .venv/dev.stamp ## the inner loop: tests that start no server, container or browser, in under a minute
-	@$(VENV)/python -m pytest --quiet -m "not server and not docker and not browser and not node and not postgres and not slow" $(ARGS)
+	@$(VENV)/python -m pytest --quiet -m "not server and not docker and not swarm and not browser and not node and not postgres and not slow" $(ARGS)
 
 check: .venv/dev.stamp ## ruff, mypy, import-linter, migrations, requirements, check --deploy
 	@$(VENV)/ruff check .

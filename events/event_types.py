@@ -66,6 +66,7 @@ DISPLAYS = {
 
 #: Why a start failed, in words. A cause that is not listed is displayed as it is.
 CAUSES = {
+    "lost": "its node is lost",
     "engine_unreachable": "the engine could not be reached",
     "missing": "the engine no longer has it",
     "image_missing": "its image is missing",
@@ -83,6 +84,7 @@ CAUSES = {
 ADVICE = {
     "engine_unreachable": "Check that the engine runs. It is asked again every few seconds.",
     "exited": "Read its output. The next dispatch starts it again.",
+    "lost": "Look after its node. The next dispatch starts it on another one.",
     "oom": "Give it more memory, or let it use less. The next dispatch starts it again.",
     "not_ready": "Read its output for what it waits for, or give it more time with the label dormouse.start-timeout.",
     "interrupted": "Dispatch again: the next start does not depend on this one.",
@@ -179,7 +181,8 @@ def _stopped(data: dict[str, Any]) -> str:
         return f"put to sleep{_by(data)}"
     if data.get("trigger") == "disabled":
         return f"{_put_to_sleep(data)} because it is disabled"
-    return f"{_put_to_sleep(data)} after {format_duration(data['idle_seconds'] * 1000)} idle"
+    lost = "; its node is lost, and it may run on there" if data.get("unconfirmed") else ""
+    return f"{_put_to_sleep(data)} after {format_duration(data['idle_seconds'] * 1000)} idle{lost}"
 
 
 def _time(text: str) -> str:
@@ -203,7 +206,8 @@ def describe_exit(data: dict[str, Any]) -> str:
     """Return `exited with code 137 after 3 min, with 1 piece of work in flight`."""
     code = "" if data["exit_code"] is None else f" with code {int(data['exit_code'])}"
     why = ", because it ran out of memory" if data["cause"] == "oom" else ""
-    sentence = f"exited{code} after {format_duration(int(data['ran_seconds'] * 1000))}{why}"
+    what = "lost with its node" if data["cause"] == "lost" else f"exited{code}"
+    sentence = f"{what} after {format_duration(int(data['ran_seconds'] * 1000))}{why}"
     pieces = int(data["work_in_flight"])
     return sentence + (f", with {pieces} piece{'s' * (pieces > 1)} of work in flight" if pieces else "")
 

@@ -22,7 +22,7 @@ Sink = Callable[..., None]
 lazy_started = Signal()
 
 #: Dormouse stopped an idle instance.
-#: Arguments: instance: str, idle_seconds: int, run: int, at: datetime. If known: recovered.
+#: Arguments: instance: str, idle_seconds: int, run: int, at: datetime. If known: recovered, unconfirmed.
 lazy_stopped = Signal()
 
 #: The engine refused to stop an idle instance. It is ready, and another try comes later. Sent at the first of a series.
@@ -41,8 +41,9 @@ work_failed = Signal()
 
 
 #: A ready instance ended although neither Dormouse nor a person asked its engine for that.
-#: Arguments: instance: str, exit_code: int or None, cause: "exited" or "oom", ran_seconds: float, work_in_flight: int,
-#: log_tail: str, at: datetime. If known: run: int. unobserved is True if no worker watched, and is left out otherwise.
+#: Arguments: instance: str, exit_code: int or None, cause: "exited", "oom" or "lost", ran_seconds: float,
+#: work_in_flight: int, log_tail: str, at: datetime. If known: run: int. unobserved is True if no worker watched, and is
+#: left out otherwise.
 exited = Signal()
 
 #: A caller decided that an instance is not put to sleep before `until`, though it is idle.

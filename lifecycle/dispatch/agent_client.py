@@ -7,6 +7,7 @@ only to the incarnation that was looked at, and what was not sent may be deliver
 import errno
 import os
 import select
+import socket
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -23,6 +24,9 @@ BeforeSending = Callable[[bool], Awaitable[None]]
 CONNECT_SECONDS = 1
 #: For how long a connection is kept after an answer. An agent may close one that is idle for longer at any moment.
 KEEP_SECONDS = 1
+#: When an agent's machine says nothing for so long, its kernel is asked, so often, with such pauses. A machine that is
+#: lost closes no connection: so work there breaks off after 20 s, however long it may take.
+SILENT_SECONDS, ASKED_TIMES, ASK_PAUSE_SECONDS = 5, 3, 5
 #: What is read of an answer before its caller takes it.
 BUFFER_BYTES = 64 * 1024
 #: Limits of an answer's head: of one line, and of the number of headers.
@@ -135,6 +139,8 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         is_kept = connection.protocol in self._used
         self._used.add(connection.protocol)
+        if not is_kept and connection.transport is not None:
+            _notice_loss(connection.transport.get_extra_info("socket"))
         try:
             await _before_sending.get()(is_kept)
             if connection.transport is None or _is_readable(connection.transport):
@@ -143,6 +149,14 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
             raise
         return connection
+
+
+def _notice_loss(connection: Any) -> None:
+    """Make the kernel end a connection whose other machine is lost."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ASKED_TIMES)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_PAUSE_SECONDS)
 
 
 def _is_readable(transport: Any) -> bool:

@@ -1,6 +1,7 @@
 """Dispatching work to an instance: deliver it, and bring the agent's answer back as it comes."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from weakref import WeakKeyDictionary
@@ -14,6 +15,9 @@ from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow
 
 #: What is told of work that this process breaks off at its end.
 CUT_OFF = ("was cut off", "Dormouse has ended")
+
+#: With what a connection ends whose other machine does not answer any more.
+LOST = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
 class Answer:
@@ -31,6 +35,7 @@ class Answer:
         self.sent_at = delivery.sent_at
         self._response = response
         self._delivery = delivery
+        self._closed = _closed_connection(response) if self._ends_with_connection else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body's parts as they come. Raises AgentBrokeOff if it ends too early."""
@@ -39,8 +44,10 @@ class Answer:
                 yield part
         except aiohttp.ClientError as error:
             raise self.broke_off(self.status, await self._delivery.why_asleep() or failure_reason(error)) from error
-        if self._ends_with_connection and (why_asleep := await self._delivery.why_asleep()):
-            raise self.broke_off(self.status, why_asleep)
+        if self._ends_with_connection:
+            why_broken = await self._delivery.why_asleep() or self._why_lost()
+            if why_broken:
+                raise self.broke_off(self.status, why_broken)
         if self.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self._delivery.note_success()
 
@@ -54,6 +61,12 @@ class Answer:
         return has_body and not {b"content-length", b"transfer-encoding"} & {
             name.lower() for name, _ in self.raw_headers
         }
+
+    def _why_lost(self) -> str:
+        """Return why the machine at the other end counts as lost, or an empty text if the connection was closed."""
+        error = self._closed.exception() if self._closed is not None and self._closed.done() else None
+        reason = error.__cause__ if error else None
+        return failure_reason(reason) if isinstance(reason, OSError) and reason.errno in LOST else ""
 
     def broke_off(self, status: int, why: str) -> AgentBrokeOff:
         """Report that the agent broke off and that the caller got `status`. Return the error to raise."""
@@ -174,6 +187,15 @@ async def _deliver(delivery: Delivery[Passed]) -> Passed:
             delivery.report(error.status, f"answered {error.status}")
         delivery.give_back()
         raise
+
+
+def _closed_connection(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+    """Return what will say how the connection of an answer ended. None: it has ended already."""
+    protocol = response.connection.protocol if response.connection is not None else None
+    closed: asyncio.Future[None] | None = protocol.closed if protocol is not None else None
+    if closed is not None:
+        closed.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs it
+    return closed
 
 
 def _why_not_passable(response: aiohttp.ClientResponse) -> str:

@@ -76,6 +76,8 @@ class Inspection:
     exit_code: int | None = None
     #: Whether it was killed because it ran out of memory.
     oom: bool = False
+    #: Whether the machine on which it ran is lost. It may run on there, but the engine does not count it any more.
+    lost: bool = False
     #: What its HEALTHCHECK says: "starting", "healthy" or "unhealthy". Empty: it has none.
     health: str = ""
     #: Marks where in its output the next run begins. Only `Engine.output` understands it.

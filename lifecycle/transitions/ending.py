@@ -46,6 +46,8 @@ class RunEnd:
     log_tail: str
     #: The signal by which the engine stops it.
     stop_signal: int
+    #: Whether it was lost with its machine, and may run on there.
+    lost: bool = False
 
     def leave_note(self, now: datetime) -> None:
         """Leave the telling to a supervisor. Call this in the transaction that takes the row out of `ready`."""
@@ -64,13 +66,18 @@ class RunEnd:
         code = self.exit_code if self.exit_code is not None or heard is None else heard.exit_code
         data = {
             "exit_code": code,
-            "cause": "oom" if self.oom and code == 128 + signal.SIGKILL else "exited",
+            "cause": self._cause(code),
             "ran_seconds": round(self.ran_seconds, 3),
             "work_in_flight": self.work_in_flight,
             "log_tail": self.log_tail,
         }
         run = {} if self.run is None else {"run": self.run}
         return data | run | ({} if heard else {"unobserved": True})
+
+    def _cause(self, code: int | None) -> str:
+        if self.lost:
+            return "lost"
+        return "oom" if self.oom and code == 128 + signal.SIGKILL else "exited"
 
 
 class Verdict(Enum):
@@ -106,7 +113,7 @@ class Ending:
         ran_seconds = (now - row.since).total_seconds()
         if same and same.ran_seconds is not None and row.mode != Mode.PAUSE:  # a run that was resumed began later
             ran_seconds = same.ran_seconds
-        return RunEnd(
+        end = RunEnd(
             instance=row.name,
             incarnation=row.incarnation,
             run=None if row.adopted else row.run,
@@ -116,7 +123,10 @@ class Ending:
             work_in_flight=self._count_work(row, now),
             log_tail=self._output(same) if same else "",
             stop_signal=seen.stop_signal if seen else signal.SIGTERM,
+            lost=bool(same and same.lost),
         )
+        heard = self._engine.heard_end(row.incarnation)
+        return None if heard and end.is_by_hand(heard) else end
 
     def settle(self, row: Instance, seen: Inspection | None, change: Callable[[], bool]) -> bool:
         """Take a ready row whose incarnation has ended out of `ready` with `change`, and tell its end with it.
@@ -125,6 +135,7 @@ class Ending:
         """
         end = self.find(row, seen)
         if end is None:
+            self._seen_ended.pop(row.incarnation, None)
             return change()
         first = self._seen_ended.setdefault(end.incarnation, self._clock.now())
         verdict, heard = self._judge(end, first)

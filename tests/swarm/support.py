@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from docker.errors import NotFound
 
 from lifecycle.engines.labels import ENABLE, PREFIX
 from lifecycle.engines.swarm.managers import get, post
-from tests.docker.support.containers import PORT, image
+from tests.docker.support.containers import PORT, Containers, image
 from tests.servers import wait_for
 
 #: The socket of the manager. The one of the worker is beside it.
@@ -126,6 +126,10 @@ class Services:
         """Kill what the service's task runs with SIGKILL, past the engine."""
         os.kill(self.running(name)[0]["Status"]["ContainerStatus"]["PID"], signal.SIGKILL)
 
+    def let_go(self, name: str) -> None:
+        """Let the agent end its work, which it holds: see HOLD. It runs on the manager."""
+        Containers(self.api).touch(self.running(name)[0]["Status"]["ContainerStatus"]["ContainerID"], "/go")
+
     def remove(self, name: str) -> None:
         with contextlib.suppress(NotFound):
             self.api.remove_service(name)
@@ -142,10 +146,31 @@ class Worker:
         self._api = api
         self.id = next(one["ID"] for one in api.nodes() if one["Spec"]["Role"] == "worker")
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no new task run on the manager inside the block."""
+        manager = next(one["ID"] for one in self._api.nodes() if one["Spec"]["Role"] == "manager")
+        self._make_available(manager, "pause")
+        try:
+            yield
+        finally:
+            self._make_available(manager, "active")
+
+    def _make_available(self, id: str, availability: str) -> None:
+        found = self._api.inspect_node(id)
+        post(
+            self._api,
+            f"nodes/{id}/update",
+            found["Spec"] | {"Availability": availability},
+            version=found["Version"]["Index"],
+        )
+
     def kill(self) -> None:
         """Kill its engine and everything in its network namespace, and cut it off: nobody answers there any more."""
         subprocess.run([".ci/swarm", "kill", PLACE, "worker"], check=True, timeout=60)
 
     def bring_back(self) -> None:
+        if (PLACE / "worker" / "docker.pid").exists():
+            return
         subprocess.run([".ci/swarm", "revive", PLACE, "worker"], check=True, timeout=120, stdout=subprocess.DEVNULL)
         wait_for(lambda: self._api.inspect_node(self.id)["Status"]["State"] == "ready", what="the worker to come back")

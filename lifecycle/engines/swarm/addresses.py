@@ -1,4 +1,4 @@
-"""Where the port of a task is reached: at its node, or on a network that Dormouse shares with it."""
+"""The addresses of a task: at its node, or on a network that Dormouse shares with it."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -176,7 +176,7 @@ class SwarmEngine(Engine):
         def ask(api: Any) -> tuple[Service, Viewpoint]:
             data = get(api, f"services/{name}")
             tasks = get(api, "tasks", filters=json.dumps({"service": [data["ID"]]}))
-            return Service(data, read_tasks(tasks, self._nodes(api))), self._viewpoint(api)
+            return with_tasks([data], read_tasks(tasks, self._nodes(api)))[0], self._viewpoint(api)
 
         try:
             service, viewpoint = self._managers.ask("inspect", name, ask)
@@ -254,7 +254,7 @@ class SwarmEngine(Engine):
 
 
 def _without_frames(content: bytes) -> bytes:
-    """Return an output without the header of 8 bytes that stands before each piece of it."""
+    """Return an output without the headers of 8 bytes between its pieces."""
     found, position = [], 0
     while position + FRAME_BYTES <= len(content):
         begin = position + FRAME_BYTES

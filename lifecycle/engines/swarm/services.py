@@ -3,7 +3,7 @@
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lifecycle.engines import labels
@@ -92,7 +92,14 @@ def with_tasks(services: list[Mapping[str, Any]], tasks: list[Task]) -> list[Ser
     by_service = defaultdict(list)
     for task in tasks:
         by_service[task.data["ServiceID"]].append(task)
-    return [Service(one, by_service[one["ID"]]) for one in services]
+    return [_with_own_tasks(Service(one, by_service[one["ID"]])) for one in services]
+
+
+def _with_own_tasks(service: Service) -> Service:
+    """Return the service with tasks that know whether it wants any."""
+    if service.replicas != 0:
+        return service
+    return replace(service, tasks=[replace(task, is_service_awake=False) for task in service.tasks])
 
 
 def scaled_up(service: Service, replicas: int) -> dict[str, Any] | None:

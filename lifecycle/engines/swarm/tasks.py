@@ -22,6 +22,8 @@ class Task:
     data: Mapping[str, Any]
     #: Its node. Empty: it has none yet.
     node: Mapping[str, Any]
+    #: Whether its service wants tasks. After a scale-down the swarm says so of each task only a moment later.
+    is_service_awake: bool = True
 
     @property
     def id(self) -> str:
@@ -56,9 +58,14 @@ class Task:
         return not self.has_ended and not self.is_lost
 
     @property
+    def is_wanted(self) -> bool:
+        """True if the swarm wants it to run."""
+        return self.is_service_awake and self.data["DesiredState"] in WANTED
+
+    @property
     def is_live(self) -> bool:
         """True if it runs, or is about to, and the swarm wants it to."""
-        return self.data["DesiredState"] in WANTED and self.is_alive
+        return self.is_wanted and self.is_alive
 
     @property
     def is_running(self) -> bool:
@@ -68,7 +75,7 @@ class Task:
     @property
     def is_ending(self) -> bool:
         """True if the swarm wants it to end, and it has not yet."""
-        return self.data["DesiredState"] not in WANTED and self.is_alive
+        return not self.is_wanted and self.is_alive
 
     @property
     def has_run(self) -> bool:
