@@ -310,7 +310,8 @@ LOGGING = {
             "formatter": DORMOUSE_LOG_FORMAT,
             "filters": ["host"],
             "level": DORMOUSE_LOG_LEVEL,
-        }
+        },
+        "nowhere": {"class": "logging.NullHandler"},
     },
     "root": {"handlers": ["console"], "level": DORMOUSE_LOG_LEVEL},
     # httpx would log a line for each probe and each dispatch, urllib3 for each question to the engine, and daphne how
@@ -320,6 +321,8 @@ LOGGING = {
         "urllib3": {"level": "INFO"},
         "daphne": {"level": "WARNING"},
         "daphne.server": {"level": "INFO", "filters": ["address"]},
+        # telling.subscriptions logs a failure when it begins, without what may be secret in a URL.
+        "apprise": {"propagate": False, "handlers": ["nowhere"]},
         "axes": {"level": "ERROR"},  # access.identity.logins logs each failure, with the name quoted
         "django": {"propagate": True, "handlers": [], "level": "INFO"},
         "django.request": {"filters": ["traceback"]},

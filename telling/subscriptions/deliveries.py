@@ -43,7 +43,7 @@ class Deliveries:
         if not rows or not self._may_go_on():
             return
         latest, now = latest_id(), self._clock.now()
-        due = [row for row in rows if row.cursor < latest and not (row.next_try and row.next_try > now)]
+        due = [row for row in rows if row.cursor < latest and not row.is_waiting(now)]
         dead = self._liveness.find_dead(row.owner for row in rows)
         for row in sorted(due, key=lambda row: self._latest.get(row.pk, 0)):
             if row.owner == self._worker.id or row.owner in dead:
@@ -63,7 +63,10 @@ class Deliveries:
     def _run(self, row: Subscription) -> None:
         try:
             if row.owner == self._worker.id or Subscription.objects.claim(row, self._worker.id):
-                Turn(row, self._clock, self._may_go_on).run()
+                # Read again: the turn before this one may have moved the cursor after the row was read.
+                mine = Subscription.objects.filter(pk=row.pk, owner=self._worker.id, paused=None).first()
+                if mine and not mine.is_waiting(self._clock.now()):
+                    Turn(mine, self._clock, self._may_go_on).run()
         except DatabaseError as error:
             logger.warning("Deliveries to %s stop for now, because the database cannot be used: %s", row.name, error)
         except Exception:

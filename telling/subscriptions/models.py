@@ -158,6 +158,10 @@ class Subscription(models.Model):
         words = " of ".join(filter(None, ["failures" if self.failures else "", types, ", ".join(self.instances)]))
         return f"all {words}" if words == "events" else words
 
+    def is_waiting(self, now: datetime) -> bool:
+        """Return whether its next try is later."""
+        return self.next_try is not None and now < self.next_try
+
     def state(self) -> str:
         """Return `paused`, `failing` or `delivering`."""
         if self.paused:

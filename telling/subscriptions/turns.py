@@ -5,6 +5,8 @@ import secrets
 from collections.abc import Callable
 from typing import Protocol
 
+from django.conf import settings
+
 from lifecycle.clock import Clock
 from telling.subscriptions.batches import Step, read_steps
 from telling.subscriptions.failures import DeliveryFailed
@@ -13,6 +15,7 @@ from telling.subscriptions.models import Subscription
 from telling.subscriptions.persons import PersonSender
 from telling.subscriptions.programs import ProgramSender
 from telling.subscriptions.sealing import Unsealable
+from telling.subscriptions.targets import parse
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +43,15 @@ class ClaimLost(Exception):
 
 
 def make_sender(row: Subscription, clock: Clock) -> Sender:
-    """Return what delivers to the subscription's URL. Raises Unsealable."""
-    if row.is_program:
-        return ProgramSender(row.open_url(), row.open_secrets(clock.now()))
-    return PersonSender(row.open_url())
+    """Return what delivers to the subscription's URL. Raises Unsealable, and DeliveryFailed if settings forbid it."""
+    if not settings.DORMOUSE_PUBLIC_URL:
+        raise DeliveryFailed("DORMOUSE_PUBLIC_URL is not set in the process that delivers")
+    url = row.open_url()
+    try:
+        parse(url)  # DORMOUSE_WEBHOOK_PRIVATE may have changed since it was subscribed
+    except ValueError as error:
+        raise DeliveryFailed(str(error)) from None
+    return ProgramSender(url, row.open_secrets(clock.now())) if row.is_program else PersonSender(url)
 
 
 def deliver_test(row: Subscription) -> None:
@@ -71,6 +79,9 @@ class Turn:
             sender = make_sender(self._row, self._clock)
         except Unsealable as error:
             Subscription.objects.pause(self._row, str(error), self._clock.now())
+            return
+        except DeliveryFailed as error:
+            self._note_failure(error)
             return
         try:
             while self._go_on() and self._deliver(read_steps(self._row, self._clock.now()), sender):

@@ -101,6 +101,21 @@ def test_the_subscriptions_of_a_process_that_is_gone_are_taken_over_at_once(rece
     wait_for(lambda: len(receiver.taken) == 1)
 
 
+def test_a_turn_begins_where_the_one_before_has_ended_though_the_row_was_read_earlier(receive, subscribe, deliveries):
+    receiver = receive()
+    subscribe(receiver.url)
+    record("a.b")
+    deliveries.begin_due()
+    finish()
+    read_earlier = Subscription.objects.get()
+    record("a.b")
+    deliveries.begin_due()
+    finish()
+    deliveries._begin(read_earlier)
+    finish()
+    assert len(receiver.taken) == 2
+
+
 def test_a_worker_that_has_ended_begins_nothing(receive, subscribe):
     receiver = receive()
     subscribe(receiver.url)

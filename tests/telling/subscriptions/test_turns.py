@@ -255,6 +255,19 @@ def test_a_changed_secret_key_pauses_with_the_reason(receive, subscribe, turn, s
     assert not receiver.requests
 
 
+def test_settings_that_forbid_it_later_are_a_failure(receive, subscribe, turn, settings):
+    receiver = receive()
+    program, _ = subscribe(receiver.url)
+    person, _ = subscribe(receiver.url.replace("http", "json"), "json")
+    record_many(1)
+    settings.DORMOUSE_WEBHOOK_PRIVATE = False
+    assert "plain http is only for private networks" in turn(program).error
+    assert "needs DORMOUSE_WEBHOOK_PRIVATE" in turn(person).error
+    settings.DORMOUSE_PUBLIC_URL = ""
+    assert "DORMOUSE_PUBLIC_URL is not set" in turn(program).error
+    assert not receiver.requests
+
+
 def test_the_database_holds_neither_the_url_nor_the_secret(subscribe):
     row, secret = subscribe("https://user:s3cret@example.org/in?token=s3cret")
     kept = str(Subscription.objects.filter(pk=row.pk).values().get())
