@@ -36,6 +36,7 @@ from lifecycle.dispatch.draining import work_in_flight  # noqa: E402
 from lifecycle.dispatch.gateway import Gateway  # noqa: E402
 from lifecycle.dispatch.web_socket import WebSocketGateway  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
+from telling import traces  # noqa: E402
 
 routes: list[Any] = [
     path("events", Backpressure(LogRequests(BoundedBody(AsgiAccess(EventStream.as_asgi()))))),  # type: ignore[arg-type]
@@ -77,11 +78,19 @@ def allow_open_files(wanted: int) -> None:
         )
 
 
+def shut_down() -> None:
+    """Give leases back, unregister the worker, and send the last spans."""
+    assembly.shut_down()
+    traces.shut_down()
+
+
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
 stream_requests()
 silence_access_log()
 daphne_web_socket.stream_web_sockets()
-end_in_order(assembly.shut_down, lambda: work_in_flight.drain(settings.DORMOUSE_DRAIN.total_seconds()))
+end_in_order(shut_down, lambda: work_in_flight.drain(settings.DORMOUSE_DRAIN.total_seconds()))
+
+traces.install()
 
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()

@@ -13,6 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 
+from lifecycle.tracing import trace_id
+
 #: The id of the request that this task or thread works for. Empty: it works for none.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -50,6 +52,8 @@ class JsonFormatter(logging.Formatter):
         }
         if own := request_id.get():
             line["request_id"] = own
+        if own := trace_id.get():
+            line["trace_id"] = own
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-NAMES = ("requirements", "requirements-dev", "requirements-bench")
+NAMES = ("requirements", "requirements-otel", "requirements-dev", "requirements-bench")
 PIN = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;]+)", re.MULTILINE)
 #: A requirement as pip reads it: one line, with its continuations.
 COMPILED = re.compile(r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)((?:.*\\\n)*.*)", re.MULTILINE)
 
 
 def compile_all() -> None:
-    """Compile all three, for Python 3.11 and later, for all platforms."""
+    """Compile all, for Python 3.11 and later, for all platforms."""
     for name in NAMES:
         command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
         # A pin without its extras does not satisfy pip 23 if a package asks for `coverage[toml]`.

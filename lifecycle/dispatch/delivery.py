@@ -6,13 +6,13 @@ its address.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from lifecycle import tracing
 from lifecycle.agent_http import agent_url
 from lifecycle.clock import milliseconds
 from lifecycle.dispatch.agent_client import BeforeSending, NotDelivered, SendFailed
@@ -25,7 +25,6 @@ from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow, LabelError
 from lifecycle.orders import DISPATCH, Order
 from lifecycle.transitions.leases import LeasedInstance
 
-TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 #: Methods that change nothing. They may be sent again if a connection broke that had been kept since an earlier answer.
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
@@ -55,9 +54,9 @@ class Work:
 
     @property
     def trace_id(self) -> str:
-        """The id of the caller's trace, or an empty text if it sent none (W3C Trace Context)."""
-        found = next((value for name, value in self.headers if name == "traceparent"), "")
-        return found[3:35] if TRACEPARENT.fullmatch(found) else ""
+        """The id of the trace, or an empty text: of the caller's, or of Dormouse's if it traces (W3C Trace Context)."""
+        given = next((value for name, value in self.headers if name == "traceparent"), "")
+        return tracing.trace_id.get() or tracing.read_trace_id(given)
 
     def url_at(self, seen: Inspection) -> str:
         """Return the URL of the agent's that gets this work. Raises LabelError if the agent has no port."""

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
+from lifecycle import tracing
 from lifecycle.dispatch.agent_client import AgentClient, BeforeSending, HandshakeRefused, failure_reason
 from lifecycle.dispatch.delivery import Delivery, Passed, Work
 from lifecycle.dispatch.wakes import Wakes
@@ -128,7 +129,11 @@ class Dispatcher:
         client = self._client()
 
         async def send(url: str, before_sending: BeforeSending) -> aiohttp.ClientResponse:
-            return await client.send(work.method, url, work.headers, await work.content(), before_sending)
+            with tracing.forward(work.method, url) as span:
+                headers = tracing.add_traceparent(work.headers)
+                response = await client.send(work.method, url, headers, await work.content(), before_sending)
+                span.note_status(response.status)
+                return response
 
         delivery = Delivery(self._wakes, name, work, send)
         response = await _deliver(delivery)
@@ -150,7 +155,9 @@ class Dispatcher:
         client = self._client()
 
         async def send(url: str, before_sending: BeforeSending) -> aiohttp.ClientWebSocketResponse:
-            return await client.open_web_socket(url, work.headers, protocols, before_sending)
+            with tracing.forward(work.method, url):
+                headers = tracing.add_traceparent(work.headers)
+                return await client.open_web_socket(url, headers, protocols, before_sending)
 
         delivery = Delivery(self._wakes, name, work, send)
         return AgentSocket(await _deliver(delivery), delivery)

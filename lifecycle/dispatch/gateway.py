@@ -22,7 +22,7 @@ from access.identity.tokens import TokenUser
 from access.middleware import send_response
 from access.permissions import DISPATCH
 from access.problems import ProblemResponse, csrf_problem, refusal
-from lifecycle import assembly
+from lifecycle import assembly, tracing
 from lifecycle.api.answers import can_be_a_name, database_problem, problem_of, unknown
 from lifecycle.api.callers import order_of
 from lifecycle.dispatch.body import Body
@@ -102,23 +102,27 @@ class Gateway:
 
         Raises AgentBrokeOff if the answer has begun: then the server must close the connection.
         """
-        began = time.monotonic()
         body = Body(receive, is_empty=_has_no_body(scope), waits_for_continue=_waits_for_continue(scope))
-        with work_in_flight.one():
+        with tracing.serve(scope) as span, work_in_flight.one():
             async with body.watched():
-                passed = await _ask(scope, body)
-                note_dispatch(scope, passed if isinstance(passed, ProblemResponse) else passed.answer, began)
-                if isinstance(passed, ProblemResponse):
-                    await send_response(passed, send)
-                    return
-                try:
-                    await passed.send(send)
-                except asyncio.CancelledError:
-                    if work_in_flight.is_draining and not body.caller_is_gone:
-                        passed.answer.report_cut_off()
-                    raise
-                finally:
-                    passed.answer.close()
+                await _answer(scope, body, send, span)
+
+
+async def _answer(scope: Any, body: Body, send: Any, span: tracing.Span) -> None:
+    began = time.monotonic()
+    passed = await _ask(scope, body)
+    note_dispatch(scope, passed if isinstance(passed, ProblemResponse) else passed.answer, began, span)
+    if isinstance(passed, ProblemResponse):
+        await send_response(passed, send)
+        return
+    try:
+        await passed.send(send)
+    except asyncio.CancelledError:
+        if work_in_flight.is_draining and not body.caller_is_gone:
+            passed.answer.report_cut_off()
+        raise
+    finally:
+        passed.answer.close()
 
 
 @dataclass(frozen=True)
@@ -171,14 +175,16 @@ async def _ask(scope: Any, body: Body) -> PassedAnswer | ProblemResponse:
         return database_problem()
 
 
-def note_dispatch(scope: Any, answer: Answer | AgentSocket | ProblemResponse, began: float) -> None:
-    """Send the signal `dispatched` for an answer whose head is there. The dispatch began at the monotonic time."""
+def note_dispatch(scope: Any, answer: Answer | AgentSocket | ProblemResponse, began: float, span: tracing.Span) -> None:
+    """Tell metrics and the trace of an answer whose head is there. The dispatch began at the monotonic time."""
     address = Address.of_scope(scope)
     name = address.name if address else ""
     if isinstance(answer, ProblemResponse):
+        span.note_status(answer.status_code)
         is_known = answer.get("Dormouse-Error") in CODES_OF_KNOWN
         dispatched.send(None, instance=name if is_known else "", status=answer.status_code)
     else:
+        span.note_status(answer.status)
         times = {"overhead_seconds": answer.sent_at - began}
         if answer.wake_ms is not None:
             times["wake_seconds"] = answer.wake_ms / 1000

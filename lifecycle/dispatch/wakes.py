@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from lifecycle import tracing
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Instance, Lease
 from lifecycle.orders import DISPATCH, Order
@@ -65,7 +66,8 @@ class Wakes:
     async def wake(self, name: str, order: Order = DISPATCH) -> None:
         """Wake the instance if it does not run. Raises the same errors as `find_ready`."""
         self._latest_seen.pop(name, None)
-        await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
+        with tracing.step("wake", name):
+            await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
 
     async def take_lease(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
         """Return a lease, which the caller gives back, or None if the instance must be woken first.
@@ -112,7 +114,7 @@ class Wakes:
                 wake_future = self._wake_futures[name] = Future()
                 wake_future.set_running_or_notify_cancel()  # from now on no waiting caller can cancel it
                 leading = (name, order, wake_future)
-                context = contextvars.copy_context()  # the lines of its log name the request
+                context = contextvars.copy_context()  # its spans and the lines of its log belong to the request
                 leader = threading.Thread(
                     target=context.run, args=(self._lead, *leading), name=f"wake {name}", daemon=True
                 )

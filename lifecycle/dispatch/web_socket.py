@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from access.middleware import AsgiAccess
 from access.problems import ProblemResponse, origin_problem
-from lifecycle import assembly
+from lifecycle import assembly, tracing
 from lifecycle.api.answers import database_problem, problem_of
 from lifecycle.dispatch.agent_client import HandshakeRefused
 from lifecycle.dispatch.body import Body
@@ -63,14 +63,14 @@ class _Refusing:
 
 
 async def _serve(scope: Any, receive: Any, send: Any) -> None:
-    with work_in_flight.one():
-        await _serve_one(scope, receive, send)
+    with tracing.serve(scope) as span, work_in_flight.one():
+        await _serve_one(scope, receive, send, span)
 
 
-async def _serve_one(scope: Any, receive: Any, send: Any) -> None:
+async def _serve_one(scope: Any, receive: Any, send: Any, span: tracing.Span) -> None:
     began = time.monotonic()
     found = await _connect(scope)
-    note_dispatch(scope, found, began)
+    note_dispatch(scope, found, began, span)
     if isinstance(found, ProblemResponse):
         logger.info("A WebSocket was refused with %d (%r)", found.status_code, found.detail)
         headers = [(name.lower().encode(), value.encode()) for name, value in found.items()]

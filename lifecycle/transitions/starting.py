@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from lifecycle import tracing
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection, Outcome, Phase
 from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, Missing, StartFailed
@@ -39,12 +40,15 @@ class Starting:
         began = self.clock.monotonic()
         end = self.ending.find(row, before)
         with self.claims.working_on(row.name):
-            if not self.claims.claim_start(row, before, order, end):
+            with tracing.step("claim", row.name):
+                is_claimed = self.claims.claim_start(row, before, order, end)
+            if not is_claimed:
                 return False
             try:
                 wake_needed()
                 needed = self.clock.monotonic()
-                self._start_engine(row)
+                with tracing.step("start", row.name):
+                    self._start_engine(row)
             except (EngineRefused, EngineBusy) as refusal:
                 self._settle_failed(row, rejected_failure(row.name, refusal), refusal)
             except Missing as error:
@@ -119,7 +123,8 @@ class Starting:
         """Settle the start as soon as the instance is ready. At the monotonic time `needed` it had what it needs."""
         running = self.clock.monotonic()
         try:
-            seen = self.readiness.wait_until_ready_or_stop(row, before.output_mark)
+            with tracing.step("probe", row.name):
+                seen = self.readiness.wait_until_ready_or_stop(row, before.output_mark)
         except StartFailed as failure:
             self._settle_failed(row, failure, failure.__cause__)
         except EngineUnreachable as error:
