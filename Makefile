@@ -45,7 +45,7 @@ format: .venv/dev.stamp ## format the code, and mend what ruff can mend
 	@$(VENV)/ruff check --fix .
 	@$(VENV)/ruff format .
 
-# With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST, cold starts too.
+# With a Docker Engine named by DORMOUSE_TEST_DOCKER_HOST and a swarm by DORMOUSE_TEST_SWARM_HOST, cold starts too.
 bench: .venv/dev.stamp $(if $(DORMOUSE_TEST_DOCKER_HOST),.venv/bench.stamp) ## measure, and write docs/benchmarks.md (ARGS="--help")
 	@$(VENV)/python -m benchmarks $(ARGS)
 
