@@ -5,13 +5,15 @@ from datetime import datetime
 
 from django.db.models import Max, Q
 
-from events.event_types import FAILURES
+from events.event_types import DISPLAYS, is_failure
 from events.models import LOG_RESTORED, WILDCARD, EventLog, is_of_types
 from telling.subscriptions.messages import Message, of_event, of_pruned, of_restored
 from telling.subscriptions.models import Subscription
 
 #: So many events are in memory at a time for each subscription. Each has at most 64 KiB.
 BATCH_ROWS = 50
+#: The types of which some or all events are failures. What an event's data say is decided after it was read.
+MAYBE_FAILURES = [type for type, display in DISPLAYS.items() if display.is_failure]
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,20 @@ def _matching(row: Subscription) -> Q:
     if row.instances:
         wanted &= Q(instance__in=row.instances)
     if row.failures:
-        wanted &= FAILURES
+        wanted &= Q(type__in=MAYBE_FAILURES)
     return wanted | Q(type=LOG_RESTORED) if wanted else wanted
 
 
 def _messages(row: Subscription, event: EventLog) -> list[Message]:
     """Return what to deliver for an event. That the log was replaced is told to every subscription."""
     found = [of_restored(event)] if event.type == LOG_RESTORED else []
-    fits = not row.types or is_of_types(event.type, row.types)
-    if fits and (event.type != LOG_RESTORED or not (row.instances or row.failures)):
+    if _fits(row, event):
         found.append(of_event(event, output=row.output))
     return found
+
+
+def _fits(row: Subscription, event: EventLog) -> bool:
+    """Return whether the subscription wants an event that was read for it."""
+    is_of_its_types = not row.types or is_of_types(event.type, row.types)
+    is_of_its_instances = not row.instances or event.instance in row.instances
+    return is_of_its_types and is_of_its_instances and (not row.failures or is_failure(event))

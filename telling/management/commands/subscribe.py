@@ -1,6 +1,7 @@
 """The command `manage.py subscribe`: a URL is told of events from now on."""
 
 import re
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
@@ -42,7 +43,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "Set DORMOUSE_PUBLIC_URL first, such as https://dormouse.example.org: receivers are told it."
             )
-        target = _parse(input() if url == "-" else url)
+        target = _parse(sys.stdin.readline() if url == "-" else url)
         wanted = {key: options[key] for key in ("types", "instances", "failures", "output")}
         cursor = check_cursor(after)
         try:

@@ -1,5 +1,7 @@
 """The commands for subscriptions."""
 
+import io
+
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -28,6 +30,13 @@ def test_it_begins_now_and_the_secret_is_shown_once(capsys):
     shown = run(capsys, "list_subscriptions")
     assert "whsec_" not in shown
     assert "s3cret" not in out + shown
+
+
+@pytest.mark.django_db
+def test_the_url_may_come_from_standard_input(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{URL}\n"))
+    run(capsys, "subscribe", "-")
+    assert Subscription.objects.get().open_url() == URL
 
 
 @pytest.mark.django_db

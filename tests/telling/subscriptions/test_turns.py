@@ -124,6 +124,15 @@ def test_filters(receive, subscribe, turn, filters, expected):
     assert [event["type"] for event in receiver.events()] == expected
 
 
+def test_an_exit_whose_data_are_odd_counts_as_a_failure(receive, subscribe, turn):
+    receiver = receive()
+    row, _ = subscribe(receiver.url, failures=True)
+    record("container.exited", instance="one", data={})
+    record("container.exited", instance="one", data={"exit_code": 0, "work_in_flight": 0})
+    turn(row)
+    assert len(receiver.taken) == 1
+
+
 def test_a_failure_is_tried_again_at_once_and_nothing_is_skipped(receive, subscribe, turn, clock):
     receiver = receive(fails_every_second_time)
     row, _ = subscribe(receiver.url)
