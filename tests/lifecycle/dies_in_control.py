@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import django
@@ -28,18 +29,21 @@ def main(name: str, order: str, step: str) -> None:
     lifecycle = assembly.lifecycle("test")
     control, caller = lifecycle.control, {"by": "alice", "by_kind": "user"}
     if step == "before the claim":
-        lifecycle.claims.claim_stop = killing(None)  # type: ignore[method-assign]
-    elif step == "before the engine's stop":
-        lifecycle.engine.stop = killing(None)  # type: ignore[method-assign]
-    elif step == "after the engine's stop":
-        lifecycle.engine.stop = killing(lifecycle.engine.stop)  # type: ignore[method-assign]
+        lifecycle.claims.claim_start = lifecycle.claims.claim_stop = killing(None)  # type: ignore[method-assign]
+    elif step in ("before the engine acts", "after the engine has acted"):
+        for act in ("start", "stop", "pause"):
+            setattr(lifecycle.engine, act, killing(getattr(lifecycle.engine, act) if "after" in step else None))
     elif step == "before the commit":
         lifecycle.claims._sink = killing(lifecycle.claims._sink)
         object.__setattr__(control, "sink", killing(control.sink))
-    if order == "sleep":
-        control.sleep(name, Order(Trigger.SLEEP, **caller))
-    else:
-        control.disable(name, "key", caller)
+    orders: dict[str, Callable[[], object]] = {
+        "wake": lambda: control.wake(name, Order(Trigger.WAKE, **caller)),
+        "sleep": lambda: control.sleep(name, Order(Trigger.SLEEP, **caller)),
+        "keep awake": lambda: control.keep_awake(name, control.clock.now() + timedelta(hours=1), caller),
+        "disable": lambda: control.disable(name, "key", caller),
+        "enable": lambda: control.enable(name, caller),
+    }
+    orders[order]()
     os.kill(os.getpid(), signal.SIGKILL)  # after the commit
 
 
