@@ -69,8 +69,13 @@ class Card:
 
     @property
     def leases(self) -> list[datetime]:
-        """The times when each piece of work in flight began, oldest first."""
+        """The times when the oldest work of each process began, oldest first."""
         return sorted(lease.since for lease in self.instance.leases.all())
+
+    @property
+    def works(self) -> int:
+        """The number of pieces of work in flight. It may be a second old."""
+        return sum(lease.works for lease in self.instance.leases.all())
 
     @property
     def is_idle(self) -> bool:
@@ -294,7 +299,7 @@ def cards_tag() -> str:
         timezone.get_current_timezone_name(),
         assembly.clock.now().replace(second=0, microsecond=0),
         list(Instance.objects.order_by("name").values_list(*columns)),
-        list(Lease.objects.order_by("pk").values_list("pk", "instance_id", "since")),
+        list(Lease.objects.order_by("pk").values_list("pk", "instance_id", "works", "since")),
         replace(notice, asked=None, answered=notice.answered if notice.error else None),  # else these are not shown
         assembly.database_trouble(),
         troubled_subscriptions(),

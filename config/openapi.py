@@ -55,11 +55,12 @@ def ref(name: str) -> Schema:
 
 
 LEASE = record(
+    works=NUMBER,
     since=TIME,
     age_seconds=NUMBER,
     by=nullable(TEXT),
     by_kind={"enum": ["user", "token", "command", None]},
-    **{"for": nullable(TEXT)},
+    **{"for": array(TEXT)},
 )
 SCHEMAS: dict[str, Schema] = {
     "Instance": record(

@@ -12,6 +12,9 @@ from django.db import models
 from lifecycle.exceptions import Disabled
 from lifecycle.state_machine import SHORT_LIFE, InstanceQuerySet, Mode, State
 
+#: A lease tells at most so many texts of what its work is for.
+MAX_PURPOSES = 10
+
 
 class Instance(models.Model):
     """A container (or local process) that can sleep, known by its name."""
@@ -138,17 +141,32 @@ class Worker(models.Model):
         return f"{self.kind} {self.pid}"
 
 
+class LeaseQuerySet(models.QuerySet["Lease"]):
+    """Questions about leases."""
+
+    def count_works(self) -> int:
+        """Return how many pieces of work these leases stand for."""
+        return self.aggregate(total=models.Sum("works"))["total"] or 0
+
+
 class Lease(models.Model):
-    """The proof that work is in flight in an instance."""
+    """The proof that work of one worker is in flight in an instance. It may stand for several pieces of work."""
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="leases")
     worker = models.UUIDField()
+    #: How many pieces of work it stands for. This may be a second old.
+    works = models.PositiveIntegerField(default=1, db_default=1)
+    #: When the oldest of them began.
     since = models.DateTimeField()
-    #: Who ordered the work and what for: the caller of an `Order`.
+    #: Who ordered the oldest of them, and what for: the caller of an `Order`.
     ordered = models.JSONField(null=True, blank=True)
+    #: What they are for: at most MAX_PURPOSES different texts.
+    purposes = models.JSONField(default=list, blank=True, db_default=[])
 
-    #: Whether its work broke off. This is no column: it is used when the lease ends.
-    broke_off = False
+    objects = LeaseQuerySet.as_manager()
+
+    #: How many of them broke off. This is no column: it is used when the lease ends.
+    broke_off = 0
 
     def __str__(self) -> str:
         return f"{self.instance_id} since {self.since:%H:%M:%S}"

@@ -206,10 +206,10 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Restart the idle clock of those named instances that are ready. In other states there is no idle clock."""
         self.filter(pk__in=names, state=State.READY).update(last_used=now, version=F("version") + 1)
 
-    def note_broken_work(self, names: Collection[str], *, now: datetime) -> None:
-        """Count work that broke off in ready instances, perhaps because they have just ended."""
-        is_recent = Case(When(broke_off_at__gte=now - BROKE_OFF_WITHIN, then=F("broke_off") + 1), default=1)
-        self.filter(pk__in=names, state=State.READY).update(broke_off=is_recent, broke_off_at=now)
+    def note_broken_work(self, name: str, count: int, *, now: datetime) -> None:
+        """Count work that broke off in a ready instance, perhaps because it has just ended."""
+        is_recent = Case(When(broke_off_at__gte=now - BROKE_OFF_WITHIN, then=F("broke_off") + count), default=count)
+        self.filter(pk=name, state=State.READY).update(broke_off=is_recent, broke_off_at=now)
 
     def restart_idle_clock(self, row: "Instance", *, now: datetime) -> bool:
         """Begin the idle time of a ready instance anew."""

@@ -1,4 +1,4 @@
-"""Requests on kept connections, in a process of its own: `python -m benchmarks.load.requesters` reads orders as JSON."""
+"""Requests on kept connections, in a process of its own. It reads orders as JSON, one in a line."""
 
 import asyncio
 import json

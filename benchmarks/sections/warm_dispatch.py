@@ -1,7 +1,6 @@
 """What a dispatch to a running instance costs, beside the same request to the agent itself."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,21 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from docker import APIClient
 
 from benchmarks.compared import keeping_agent
 from benchmarks.report import Section, Table, number, percentile, ratio
 from benchmarks.sections.cold_start import HOST, engine
 from benchmarks.servers import TOKEN, Daphne, dormouse
 from tests.docker.support.containers import BUSYBOX, PORT, Containers
-from tests.servers import PROJECT, free_port, wait_for
+from tests.servers import PROJECT, free_port
 
 TITLE = "Warm dispatch"
 ABOUT = """\
 `POST /api/instances/NAME/dispatch` to a running container on a real Docker Engine, with a token, on kept connections,
-beside the same request to the agent itself, by turns. The agent keeps its connections and answers at once. Daphne with an
-embedded supervisor, SQLite. The requests come from one process, which shares the processors with all of them. *CPU* is
-what the web process used for one dispatch."""
+beside the same request to the agent itself, by turns. The agent keeps its connections and answers at once. The web
+process is daphne with an embedded supervisor, on SQLite. The requests come from one process, which shares the
+processors with all of them. *CPU* is what the web process used for one dispatch."""
 WIDTHS = (1, 10, 50)
 BODY = "work"
 

@@ -68,11 +68,14 @@ def _describe_decisions(row: Instance, now: datetime) -> dict[str, Any]:
 
 
 def _describe_lease(lease: Lease, now: datetime) -> dict[str, Any]:
+    """Return the lease of one process: how much work it stands for, the oldest of it, and what all of it is for."""
     caller = lease.ordered or {}
     return {
+        "works": lease.works,
         "since": lease.since,
         "age_seconds": _age_seconds(lease.since, now),
-        **{name: caller.get(name) for name in ("by", "by_kind", "for")},
+        **{name: caller.get(name) for name in ("by", "by_kind")},
+        "for": lease.purposes,
     }
 
 

@@ -18,12 +18,12 @@ from lifecycle.clock import milliseconds
 from lifecycle.dispatch.agent_client import BeforeSending, NotDelivered, SendFailed
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.draining import work_in_flight
+from lifecycle.dispatch.shared_leases import Leased
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import PREFIX
 from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow, LabelError
 from lifecycle.orders import DISPATCH, Order
-from lifecycle.transitions.leases import LeasedInstance
 
 #: Methods that change nothing. They may be sent again if a connection broke that had been kept since an earlier answer.
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -86,7 +86,7 @@ class Delivery(Generic[Passed]):
 
     def __init__(self, wakes: Wakes, name: str, work: Work, send: Send[Passed]) -> None:
         self.name = name
-        self.leased: LeasedInstance | None = None
+        self.leased: Leased | None = None
         #: How long this dispatch waited for the instance to wake, in ms. None: it was ready.
         self.wake_ms: int | None = None
         self._wakes = wakes
@@ -123,7 +123,7 @@ class Delivery(Generic[Passed]):
         """
         seconds = time.monotonic() - self.sent_at
         if self.leased:
-            self.leased.lease.broke_off = what == "broke off"
+            self.leased.hold.broke_off = what == "broke off"
         error = f"{what} after {round(seconds, 1):g} s" + (f": {why}" if why else "")
         more = self._work.order.caller() | ({"trace_id": self._work.trace_id} if self._work.trace_id else {})
         self._wakes.work_failures.report(self.name, status=int(status), error=error, seconds=seconds, **more)
@@ -143,7 +143,7 @@ class Delivery(Generic[Passed]):
     def give_back(self) -> None:
         """Give the lease back, if there is one."""
         if self.leased:
-            self._wakes.give_back(self.leased.lease)
+            self._wakes.give_back(self.leased)
             self.leased = None
 
     def _may_try_again(self, error: NotDelivered | SendFailed) -> bool:
@@ -168,14 +168,15 @@ class Delivery(Generic[Passed]):
             body.on_complete = lambda: None
 
     async def _before_sending(self, seen: Inspection, is_kept_connection: bool) -> None:
-        await self._lease(seen)
         self._is_kept_connection = is_kept_connection
+        await self._lease(seen)
         if self._work.body.is_complete:
             self._work.body.on_complete()
 
     async def _lease(self, seen: Inspection) -> None:
         """Take a lease. Raises NotDelivered if the instance is not the one that was connected to."""
-        self.leased = await self._wakes.take_lease(self.name, self._work.order)
+        is_kept = self._is_kept_connection
+        self.leased = await self._wakes.take_lease(self.name, self._work.order, is_kept_connection=is_kept)
         self.sent_at = time.monotonic()
         if self.leased is None or not _is_same(self.leased.seen, seen):
             raise _InstanceChanged("it changed while it was connected to")

@@ -11,15 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lifecycle import tracing
+from lifecycle.dispatch.inspections import Inspections
+from lifecycle.dispatch.shared_leases import Leased, SharedLeases
 from lifecycle.engines.base import Inspection
-from lifecycle.models import Instance, Lease
+from lifecycle.models import Instance
 from lifecycle.orders import DISPATCH, Order
 from lifecycle.transitions.control import why_asleep
-from lifecycle.transitions.leases import LeasedInstance
 from lifecycle.transitions.lifecycle import Lifecycle
 
 T = TypeVar("T")
@@ -46,6 +47,10 @@ class Wakes:
         self._wake_futures: dict[str, Future[None]] = {}
         self._recovering: set[str] = set()
         self._lock = threading.Lock()
+        self._inspections = Inspections(lifecycle.engine, lifecycle.clock)
+        self._leases = SharedLeases(
+            lifecycle.leases, self._inspections, lifecycle.worker, lifecycle.clock, self._submit
+        )
 
     async def find_ready(self, name: str, order: Order = DISPATCH) -> tuple[Inspection, bool]:
         """Return an inspection of the instance, and whether it had to be woken. A cancelled caller cancels no wake.
@@ -69,19 +74,28 @@ class Wakes:
         with tracing.step("wake", name):
             await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
 
-    async def take_lease(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
+    async def take_lease(
+        self, name: str, order: Order = DISPATCH, *, is_kept_connection: bool = False
+    ) -> Leased | None:
         """Return a lease, which the caller gives back, or None if the instance must be woken first.
 
-        The lease keeps `order`. A caller that is cancelled is left no lease.
+        The lease tells of `order`. `is_kept_connection`: the work goes to a connection that the agent has kept. That
+        proves that it runs, so an inspection that is still true will do. A caller that is cancelled is left no lease.
         """
-        leased = await self._in_slot(name, lambda: self._lifecycle.leases.take(name, order), self._give_back_unwanted)
+        hold = self._leases.begin(name, order)
+        leased: Leased | None = None
+        try:
+            leased = await self._in_slot(name, lambda: self._leases.take(hold, may_recall=is_kept_connection))
+        finally:
+            if leased is None:
+                self._leases.end(hold)
         if leased:
             self._latest_seen[name] = leased.seen
         return leased
 
-    async def why_asleep(self, leased: LeasedInstance) -> str:
+    async def why_asleep(self, leased: Leased) -> str:
         """Return by whose order a leased instance was put to sleep, or an empty text: "it was disabled by alice"."""
-        name = leased.lease.instance_id
+        name = leased.hold.lease.name
         return await self._in_slot(name, lambda: why_asleep(name, leased.run))
 
     def note_success(self, name: str) -> None:
@@ -91,13 +105,14 @@ class Wakes:
             self._lifecycle.leases.with_failed_work.discard(name)
             self._submit(lambda: Instance.objects.note_succeeded_work(name))
 
-    def give_back(self, lease: Lease) -> None:
-        """End the lease. This may be called from any thread or coroutine, and does not wait."""
-        self._submit(lambda: self._end_lease(lease))
+    def give_back(self, leased: Leased) -> None:
+        """Give a lease back. This may be called from any thread or coroutine, and does not wait."""
+        self._leases.end(leased.hold)
 
     def shut_down(self) -> None:
         """Wait for the short work that is under way, close its connections, and write what failed."""
         self._short_work.shutdown()
+        self._leases.shut_down()
         for kept in self._connections:
             kept.inc_thread_sharing()  # its thread has ended
             kept.close()
@@ -153,36 +168,13 @@ class Wakes:
             with self._lock:
                 self._recovering.remove(name)
 
-    async def _in_slot(
-        self, name: str, work: Callable[[], T], if_unwanted: Callable[["Future[T]"], None] = lambda done: None
-    ) -> T:
-        """Return the result of short work. `if_unwanted` gets the result if the caller is cancelled meanwhile."""
+    async def _in_slot(self, name: str, work: Callable[[], T]) -> T:
+        """Return the result of short work. At most THREADS_PER_INSTANCE threads are at work for one instance."""
         slots = self._instance_slots.get(name)
         if slots is None:
             slots = self._instance_slots[name] = asyncio.Semaphore(THREADS_PER_INSTANCE)
         async with slots:
-            done = self._submit(work)
-            try:
-                return await asyncio.wrap_future(done)
-            except asyncio.CancelledError:
-                done.add_done_callback(if_unwanted)
-                raise
-
-    def _give_back_unwanted(self, taken: "Future[LeasedInstance | None]") -> None:
-        """Give back a lease that came after its caller was cancelled."""
-        if taken.cancelled() or taken.exception():
-            return
-        leased = taken.result()
-        if leased:
-            self.give_back(leased.lease)
-
-    def _end_lease(self, lease: Lease) -> None:
-        """End the lease; if that fails, retry in a daemon thread, which does not delay the end of the process."""
-        leases = self._lifecycle.leases
-        try:
-            leases.end([lease])
-        except DatabaseError:
-            threading.Thread(target=leases.give_back, args=(lease,), name="give back", daemon=True).start()
+            return await asyncio.wrap_future(self._submit(work))
 
     def _submit(self, work: Callable[[], T]) -> "Future[T]":
         def with_usable_connection() -> T:

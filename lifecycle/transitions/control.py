@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 #: For how long an instance can be kept awake at once.
 MAX_AWAKE = timedelta(hours=24)
 MAX_REASON_CHARACTERS = 200
+#: A lease ends so long after its last work, at the latest. Before that it does not prove that there is work.
+LEASE_ENDS_WITHIN_SECONDS = 1
+LOOK_AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Control:
 
         Raises NeededBy, WorkInFlight, and StopFailed if the engine refuses to stop it.
         """
+        until = self.clock.monotonic() + LEASE_ENDS_WITHIN_SECONDS
         while True:
             row = self.waking.wait_until_settled(name)
             if row.state == State.ASLEEP:
@@ -75,14 +79,17 @@ class Control:
                     Instance.objects.filter(pk=name).end_keep_awake()
                     return
                 continue
-            leases = Lease.objects.filter(instance=row).count()  # after the row: a later one changes its version
+            works = Lease.objects.filter(instance=row).count_works()  # after the row: a later one changes its version
             dependents = Instance.objects.dependents().get(name)
             if dependents:
                 raise NeededBy(name, dependents)
-            if leases and not force:
-                raise WorkInFlight(name, leases)
+            if works and not force:
+                if self.clock.monotonic() < until:
+                    self.clock.sleep(LOOK_AGAIN_SECONDS)
+                    continue
+                raise WorkInFlight(name, works)
             with self.claims.working_on(name):
-                if self.stopping.claim(row, 0 if leases else self.stopping.idle_seconds(row), order):
+                if self.stopping.claim(row, 0 if works else self.stopping.idle_seconds(row), order):
                     refused = self.stopping.stop_and_settle(row)
                     if refused:
                         raise StopFailed(name, refused)

@@ -181,7 +181,7 @@ class Ending:
     def _count_work(self, row: Instance, now: datetime) -> int:
         """Return how many pieces of work were in flight when the instance ended, also those that broke off by it."""
         is_recent = row.broke_off_at is not None and abs(now - row.broke_off_at) < BROKE_OFF_WITHIN
-        return Lease.objects.filter(instance=row).count() + (row.broke_off if is_recent else 0)
+        return Lease.objects.filter(instance=row).count_works() + (row.broke_off if is_recent else 0)
 
     def _output(self, seen: Inspection) -> str:
         """Return the lines that the label `log-tail` asks for, or nothing if the engine does not give them."""

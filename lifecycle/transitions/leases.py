@@ -2,10 +2,12 @@
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from django.db import DatabaseError, transaction
+from django.db.models import Exists, OuterRef
 from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from lifecycle.clock import Clock
@@ -48,17 +50,23 @@ class Leases:
 
         Return None if the instance must be woken first. Raises Neighbour, Disabled, LabelError and EngineUnreachable.
         """
+        return self.look_at(Instance.objects.filter(pk=name).first(), self.engine.inspect)
+
+    def look_at(self, row: Instance | None, inspect: Callable[[str], Inspection]) -> tuple[Instance, Inspection] | None:
+        """Return the same as `look` for a row that was just read. `inspect` returns the inspection.
+
+        Raises the same errors as `look`.
+        """
         self.neighbours.check()
-        row = Instance.objects.filter(pk=name).first()
         if row:
             row.check_enabled()
-            (self.with_failed_work.add if row.work_failure else self.with_failed_work.discard)(name)
+            (self.with_failed_work.add if row.work_failure else self.with_failed_work.discard)(row.name)
         if row is None or row.state != State.READY or not row.probed:
             return None
         if row.needs and not Instance.objects.are_ready(row.needs):
             return None
         try:
-            seen = self.engine.inspect(name)
+            seen = inspect(row.name)
         except Missing:
             return None
         seen.settings()
@@ -68,9 +76,9 @@ class Leases:
         return (row, reached) if reached else None
 
     def take(self, name: str, order: Order = DISPATCH) -> LeasedInstance | None:
-        """Return a lease if the instance is ready and runs, or None if it must be woken first.
+        """Return a lease of one piece of work, or None if the instance must be woken first.
 
-        Raises Neighbour, LabelError and EngineUnreachable.
+        Raises Neighbour, Disabled, LabelError and EngineUnreachable.
         """
         found = self.look(name)
         if found is None:
@@ -89,13 +97,25 @@ class Leases:
             before_sleep=log_failed_try(logger, message, lease.instance_id),
         )(self.end, [lease])
 
-    def end(self, leases: Collection[Lease]) -> None:
-        """End the leases at the first try. The idle time of their instances begins. Raises DatabaseError."""
+    def end(self, leases: Collection[Lease], ended: datetime | None = None) -> None:
+        """End the leases at the first try. The idle time of their instances begins. Raises DatabaseError.
+
+        `ended` is when their last work ended; None: now.
+        """
         now = self.clock.now()
         with transaction.atomic():
-            Instance.objects.note_broken_work([lease.instance_id for lease in leases if lease.broke_off], now=now)
-            Instance.objects.end_work({lease.instance_id for lease in leases}, now=now)
+            for lease in leases:
+                self._note_broken(lease, now)
+            Instance.objects.end_work({lease.instance_id for lease in leases}, now=ended or now)
             Lease.objects.filter(pk__in=[lease.pk for lease in leases]).delete()
+
+    def update(self, lease: Lease) -> bool:
+        """Write what work a lease stands for. Return False if other workers have ended it. Raises DatabaseError."""
+        with transaction.atomic():
+            self._note_broken(lease, self.clock.now())
+            values = {"works": lease.works, "since": lease.since}
+            values |= {"ordered": lease.ordered, "purposes": lease.purposes}
+            return bool(Lease.objects.filter(pk=lease.pk).update(**values))
 
     def end_those_of(self, workers: Collection[uuid.UUID | None]) -> None:
         """End the leases of dead workers. Their instances are idle from now on."""
@@ -106,12 +126,43 @@ class Leases:
             logger.warning("Ended the leases of processes that have died, on: %s", names)
 
     def insert(self, row: Instance, order: Order = DISPATCH) -> Lease | None:
-        """Insert a lease if the instance is still ready in the incarnation of `row`; else return None."""
-        with transaction.atomic():
-            if not Instance.objects.mark_used(row):
-                return None
-            now, caller = self.clock.now(), order.caller()
-            return Lease.objects.create(instance=row, worker=self.worker_id, since=now, ordered=caller)
+        """Insert a lease of one piece of work, if the instance is still ready in the incarnation of `row`.
+
+        Return None if it is not.
+        """
+        caller = order.caller()
+        purposes = [caller["for"]] if "for" in caller else []
+        lease = Lease(instance=row, worker=self.worker_id, since=self.clock.now(), ordered=caller, purposes=purposes)
+        return lease if self.insert_as(lease, row.incarnation) else None
+
+    def insert_as(self, lease: Lease, incarnation: str) -> bool:
+        """Insert the lease, in the place of its row if it has one, if the instance is ready in that incarnation.
+
+        Return False, and insert nothing, if it is not. A lease that is inserted has a new primary key.
+        """
+        before = lease.pk
+        try:
+            with transaction.atomic():
+                if not Instance.objects.mark_used(Instance(name=lease.instance_id, incarnation=incarnation)):
+                    return False
+                Lease.objects.filter(pk=before).delete()
+                lease.pk = None
+                lease.save(force_insert=True)
+        except BaseException:
+            lease.pk = before
+            raise
+        return True
+
+    def _note_broken(self, lease: Lease, now: datetime) -> None:
+        if lease.broke_off:
+            Instance.objects.note_broken_work(lease.instance_id, lease.broke_off, now=now)
+
+
+def read_with_lease(name: str, lease_id: int | None) -> tuple[Instance | None, bool]:
+    """Return an instance's row, and whether it has the lease with this id. Both are read at one moment."""
+    is_leased = Exists(Lease.objects.filter(pk=lease_id or 0, instance=OuterRef("pk")))
+    row = Instance.objects.filter(pk=name).annotate(is_leased=is_leased).first()
+    return row, getattr(row, "is_leased", False)
 
 
 def reached_as_probed(row: Instance, seen: Inspection) -> Inspection | None:

@@ -36,6 +36,8 @@ class ThisWorker:
         self._kind = kind
         self._clock = clock or Clock()
         self._latest: float | None = None
+        #: How often the heartbeat has been overdue. What others might have ended meanwhile is to be made again.
+        self.lapses = 0
         #: Why the latest heartbeat could not be written. Empty if it was.
         self.trouble = ""
         self._ended = threading.Event()
@@ -57,6 +59,8 @@ class ThisWorker:
                 pid_started=processes.start_ticks(os.getpid()) or "",
                 started=self._clock.now(),
             )
+        if self._latest is not None and self.heartbeat_overdue():
+            self.lapses += 1
         self._latest = self._clock.monotonic()
         if self.trouble:
             logger.info("Resolved: the database can be written again")

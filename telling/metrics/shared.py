@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import Count, Q, Sum
+from django.db.models import Q, Sum
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from events.counts import COUNTED_BY, OTHER
@@ -54,7 +54,7 @@ def collect_agents(agents: list[Agent]) -> Iterator[Metric]:
     states = GaugeMetricFamily("dormouse_agent_state", "1 for the state of an agent.", labels=["agent", "state"])
     disabled = GaugeMetricFamily("dormouse_agent_disabled", "1 if people have disabled an agent.", labels=["agent"])
     in_flight = GaugeMetricFamily("dormouse_agent_work_in_flight", "Pieces of work in flight.", labels=["agent"])
-    leases = dict(Lease.objects.order_by().values_list("instance").annotate(Count("pk")))
+    leases = dict(Lease.objects.order_by().values_list("instance").annotate(Sum("works")))
     for agent in agents:
         disabled.add_metric([agent.name], agent.is_disabled)
         in_flight.add_metric([agent.name], leases.get(agent.name, 0))

@@ -58,7 +58,7 @@ def begin(flight, parts):
     """Begin what `parts` names, and wait until it is going on."""
     if "work" in parts:
         flight.begin(lambda: flight.dispatch("works"), DISPATCHES)
-        wait_for(lambda: Lease.objects.count() == DISPATCHES, what="the work")
+        wait_for(lambda: Lease.objects.count_works() == DISPATCHES, what="the work")
     if "readers" in parts:
         flight.begin(flight.read, READERS)
         wait_for(lambda: flight.streams.count("open") == READERS, what="the readers")

@@ -66,7 +66,7 @@ def test_work_in_flight_gets_its_answers_and_streams_end_after_it(serve_with, tm
     reading.start()
     with ThreadPoolExecutor(PIECES) as pool:
         answers = [pool.submit(work, server, 0, "waits") for _ in range(PIECES)]
-        wait_for(lambda: Lease.objects.count() == PIECES, what="the work")
+        wait_for(lambda: Lease.objects.count_works() == PIECES, what="the work")
         server.process.send_signal(signal.SIGTERM)
         wait_for(lambda: is_draining(server), what="the drain")
         refused = work(server, 0)

@@ -61,16 +61,16 @@ def test_what_changes_nothing_is_not_sent_again(worker_agent, sleeper, break_off
 
 def test_work_that_was_leased_and_not_sent_yet_is_not_sent(worker_agent, sleeper, break_off, engine, lifecycle):
     """It is put to sleep, and closes the connection, between the lease and the first byte."""
-    insert = type(lifecycle.leases).insert
+    insert = type(lifecycle.leases).insert_as
 
     def insert_and_break_off(leases, *arguments):
-        lease = insert(leases, *arguments)
+        is_inserted = insert(leases, *arguments)
         break_off()
         worker_agent.close()
-        return lease
+        return is_inserted
 
     object.__setattr__(
-        lifecycle.leases, "insert", lambda *arguments: insert_and_break_off(lifecycle.leases, *arguments)
+        lifecycle.leases, "insert_as", lambda *arguments: insert_and_break_off(lifecycle.leases, *arguments)
     )
     assert post().status_code == 502
     assert worker_agent.failure()["error"] == "broke off after N s: it was put to sleep by alice"

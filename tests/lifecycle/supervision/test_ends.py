@@ -101,7 +101,7 @@ def test_work_in_flight_is_counted(ready, lifecycle, reconciler, events, clock):
 
 def test_work_that_broke_off_just_before_is_counted(ready, lifecycle, reconciler, events, clock):
     with leased(lifecycle) as first, leased(lifecycle) as second:
-        first.lease.broke_off = second.lease.broke_off = True
+        first.lease.broke_off = second.lease.broke_off = 1
     ready.end(3)
     look(reconciler, clock)
     assert events.only("exited")["work_in_flight"] == 2
@@ -109,7 +109,7 @@ def test_work_that_broke_off_just_before_is_counted(ready, lifecycle, reconciler
 
 def test_work_that_broke_off_long_before_is_not(ready, lifecycle, reconciler, events, clock):
     with leased(lifecycle) as found:
-        found.lease.broke_off = True
+        found.lease.broke_off = 1
     clock.go(5)
     ready.end(3)
     look(reconciler, clock)

@@ -1,0 +1,97 @@
+"""What the engine has said of instances, remembered until its event stream tells of a change.
+
+An inspection costs 1.5 ms of a processor. While the stream is connected, and for at most REMEMBER_SECONDS, the latest
+one is still true. Work that goes to a new connection is inspected anew (docs/decisions/0053-shared-leases.md).
+"""
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from lifecycle.clock import Clock
+from lifecycle.engines.base import Engine, Inspection
+from lifecycle.exceptions import EngineError
+
+logger = logging.getLogger(__name__)
+
+#: How long an inspection counts at most. A stream whose other side is gone without a word tells of nothing.
+REMEMBER_SECONDS = 5
+#: How long it takes until a stream that has ended is opened again.
+RECONNECT_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    seen: Inspection
+    #: The monotonic time before the engine was asked.
+    asked: float
+
+
+class Inspections:
+    """Inspects instances, and remembers that while the engine's events can be heard. Any thread may call it."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._remembered: dict[str, _Remembered] = {}
+        #: Counts the events and connections. What was asked before the latest one is not remembered.
+        self._changes = 0
+        self._is_connected = False
+        self._is_watching = False
+
+    def recall(self, name: str) -> Inspection | None:
+        """Return the latest inspection if it is still true, without asking the engine; else None."""
+        remembered = self._remembered.get(name)
+        is_young = remembered is not None and self._clock.monotonic() - remembered.asked < REMEMBER_SECONDS
+        return remembered.seen if remembered and is_young else None
+
+    def ask(self, name: str) -> Inspection:
+        """Ask the engine. Raises Missing and EngineError."""
+        self._watch_in_thread()
+        changes, asked = self._changes, self._clock.monotonic()
+        seen = self._engine.inspect(name)
+        with self._lock:
+            if self._is_connected and self._changes == changes:
+                self._remembered[name] = _Remembered(seen, asked)
+        return seen
+
+    def recall_or_ask(self, name: str) -> Inspection:
+        """Return what is remembered, or ask. Raises Missing and EngineError."""
+        return self.recall(name) or self.ask(name)
+
+    def _watch_in_thread(self) -> None:
+        """Begin to follow the engine's events, at the first call."""
+        with self._lock:
+            if self._is_watching:
+                return
+            self._is_watching = True
+        threading.Thread(target=self._watch, name="inspections", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                changes = self._engine.watch_changes()
+                if changes is None:  # it has no events
+                    return
+                self._forget_all(is_connected=True)
+                for name in changes:
+                    self._forget(name)
+            except EngineError as error:  # the supervisor says so
+                logger.debug("%s", error)
+            except Exception:
+                logger.exception("The engine's events could not be read; trying again")
+            finally:
+                self._forget_all(is_connected=False)
+            self._clock.sleep(RECONNECT_SECONDS)
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._changes += 1
+            self._remembered.pop(name, None)
+
+    def _forget_all(self, *, is_connected: bool) -> None:
+        with self._lock:
+            self._changes += 1
+            self._is_connected = is_connected
+            self._remembered.clear()
