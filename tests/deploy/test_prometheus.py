@@ -16,6 +16,7 @@ import pytest
 
 from events.counts import kind_of
 from events.models import EventLog
+from lifecycle.engines.process.engine import ProcessEngine
 from tests.conftest import need
 from tests.servers import PROJECT, Server, database_url, free_port, wait_for
 
@@ -103,7 +104,8 @@ def agents(tmp_path):
     command = json.dumps([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)])
     works = f"[works]\ncommand = {command}\nport = {port}\nidle-timeout = '1s'\n"
     (tmp_path / "agents.toml").write_text(f"{works}[fails]\ncommand = 'false'\nport = {free_port()}\n")
-    return {"DORMOUSE_AGENTS_FILE": str(tmp_path / "agents.toml"), "DORMOUSE_RUN_DIR": str(tmp_path / "run")}
+    yield {"DORMOUSE_AGENTS_FILE": str(tmp_path / "agents.toml"), "DORMOUSE_RUN_DIR": str(tmp_path / "run")}
+    ProcessEngine(tmp_path / "agents.toml", tmp_path / "run").stop("works", 5)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from events.models import EventLog
 from lifecycle import tracing
+from lifecycle.engines.process.engine import ProcessEngine
 from tests.servers import PROJECT, free_port, wait_for
 
 pytest.importorskip("opentelemetry.proto", reason="needs requirements-otel.txt")
@@ -93,7 +94,8 @@ def site(serve, tmp_path, collector):
     )
     environment = {"DORMOUSE_AGENTS_FILE": str(agents), "DORMOUSE_RUN_DIR": str(tmp_path / "run")}
     otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    return serve(DORMOUSE_LOG_FORMAT="json", **environment, **otel)
+    yield serve(DORMOUSE_LOG_FORMAT="json", **environment, **otel)
+    ProcessEngine(agents, tmp_path / "run").stop("works", 5)
 
 
 def dispatch(server, name, work=b"x", **headers):
@@ -160,6 +162,7 @@ sys.modules["opentelemetry"] = None
 from telling import traces
 traces.install()
 from lifecycle import tracing
+from lifecycle.engines.process.engine import ProcessEngine
 print(tracing.tracer)
 """
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from config.serving.requests import MAX_PATH_CHARACTERS, LogRequests
+from lifecycle.engines.process.engine import ProcessEngine
 from lifecycle.models import Instance
 from tests.servers import PROJECT, free_port, wait_for
 
@@ -51,7 +52,8 @@ def site(serve, tmp_path):
     works = f"[works]\ncommand = {command}\nport = {port}\nidle-timeout = '1s'\nready = 'tcp'\n"
     agents.write_text(f"{works}[fails]\ncommand = \"sh -c 'echo {{; exit 3'\"\nport = {free_port()}\n")
     environment = {"DORMOUSE_AGENTS_FILE": str(agents), "DORMOUSE_RUN_DIR": str(tmp_path / "run")}
-    return serve(DORMOUSE_LOG_FORMAT="json", DORMOUSE_SUPERVISOR="embedded", **environment)
+    yield serve(DORMOUSE_LOG_FORMAT="json", DORMOUSE_SUPERVISOR="embedded", **environment)
+    ProcessEngine(agents, tmp_path / "run").stop("works", 5)
 
 
 def lines_of(server):
