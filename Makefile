@@ -20,7 +20,7 @@ demo: free-port .venv/run.stamp ## three local agents, work dispatched at random
 run: free-port .venv/run.stamp ## serve the Docker Engine that DOCKER_HOST names, on http://127.0.0.1:8000 (PORT=)
 	@$(VENV)/python manage.py migrate --verbosity 0
 	@$(VENV)/python manage.py create_admin
-	@exec $(VENV)/python -m daphne -b 127.0.0.1 -p $(PORT) config.asgi:application
+	@exec $(VENV)/python -m config.serve --port $(PORT)
 
 image: ## build the image `dormouse` with Docker (BASE=another base image, ARGS="--network host")
 	@docker build --file deploy/Dockerfile --tag dormouse $(IMAGE_ARGS) $(ARGS) .

@@ -17,18 +17,9 @@ django = get_asgi_application()  # sets Django up, which the imports below need
 
 from access.middleware import AsgiAccess  # noqa: E402
 from config.first_run import say_who_gets_in  # noqa: E402
-from config.serving import daphne_web_socket  # noqa: E402
 from config.serving.base_path import BasePath  # noqa: E402
 from config.serving.bodies import BoundedBody  # noqa: E402
 from config.serving.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
-from config.serving.daphne import (  # noqa: E402
-    Backpressure,
-    CloseBrokenAnswers,
-    silence_access_log,
-    stream_requests,
-    when_serving,
-)
-from config.serving.orderly_end import end_in_order  # noqa: E402
 from config.serving.requests import LogRequests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
@@ -39,9 +30,9 @@ from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 from telling import traces  # noqa: E402
 
 routes: list[Any] = [
-    path("events", Backpressure(LogRequests(BoundedBody(AsgiAccess(EventStream.as_asgi()))))),  # type: ignore[arg-type]
-    re_path(WORK_PATH[1:] + r"\Z", CloseBrokenAnswers(Backpressure(LogRequests(AsgiAccess(Gateway()))))),  # type: ignore[arg-type]
-    re_path("", Backpressure(LogRequests(BoundedBody(LimitConcurrency(django))))),  # type: ignore[arg-type]
+    path("events", LogRequests(BoundedBody(AsgiAccess(EventStream.as_asgi())))),  # type: ignore[arg-type]
+    re_path(WORK_PATH[1:] + r"\Z", LogRequests(AsgiAccess(Gateway()))),  # type: ignore[arg-type]
+    re_path("", LogRequests(BoundedBody(LimitConcurrency(django)))),  # type: ignore[arg-type]
 ]
 
 
@@ -51,12 +42,12 @@ async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
 
 
 web_sockets: list[Any] = [
-    re_path(WORK_PATH[1:] + r"\Z", daphne_web_socket.WebSocketBackpressure(LogRequests(WebSocketGateway()))),  # type: ignore[arg-type]
+    re_path(WORK_PATH[1:] + r"\Z", LogRequests(WebSocketGateway())),  # type: ignore[arg-type]
     re_path("", LogRequests(refuse_websocket)),  # type: ignore[arg-type]
 ]
 
 
-application = BasePath(
+application: Any = BasePath(
     ProtocolTypeRouter({"http": URLRouter(routes), "websocket": URLRouter(web_sockets)}), settings.DORMOUSE_BASE_PATH
 )
 
@@ -85,13 +76,18 @@ def shut_down() -> None:
 
 
 allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
-stream_requests()
-silence_access_log()
-daphne_web_socket.stream_web_sockets()
-end_in_order(shut_down, lambda: work_in_flight.drain(settings.DORMOUSE_DRAIN.total_seconds()))
-
 traces.install()
 
+
+async def drain() -> None:
+    """Take no new work, and return when the work in flight has ended."""
+    await work_in_flight.drain(settings.DORMOUSE_DRAIN.total_seconds())
+
+
+if settings.DORMOUSE_SERVER == "daphne":
+    from config.serving.daphne import setup
+
+    application = setup.adapt(application)
+    setup.prepare(say_who_gets_in, drain, shut_down)
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()
-when_serving(say_who_gets_in)

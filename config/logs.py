@@ -97,11 +97,15 @@ def say_address(record: logging.LogRecord) -> bool:
         return True
     if record.msg != "Listening on TCP address %s:%s" or not isinstance(record.args, tuple):
         return False
-    host, port = (str(part) for part in record.args)
+    record.msg, record.args = listening_at(*map(str, record.args)), ()
+    return True
+
+
+def listening_at(host: str, port: str) -> str:
+    """Return a sentence that names the address of this process, and of the page if that is known."""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     page = "" if settings.HTTPS else f" The Agents page is on http://{address}{settings.DORMOUSE_BASE_PATH}/agents/."
-    record.msg, record.args = f"Listening on {address}.{page}", ()
-    return True
+    return f"Listening on {address}.{page}"
 
 
 def drop_traceback_of_host(record: logging.LogRecord) -> bool:

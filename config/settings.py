@@ -81,6 +81,8 @@ DORMOUSE_NETWORK = env.str("DORMOUSE_NETWORK", "")
 DORMOUSE_AGENTS_FILE = env.str("DORMOUSE_AGENTS_FILE", "")
 DORMOUSE_RUN_DIR = env.path("DORMOUSE_RUN_DIR", VAR_DIR / "run")
 DORMOUSE_SUPERVISOR = env.str("DORMOUSE_SUPERVISOR", "embedded")
+#: What serves HTTP, started by `python -m config.serve`.
+DORMOUSE_SERVER = env.str("DORMOUSE_SERVER", "daphne")
 DORMOUSE_API_TOKEN = env.str("DORMOUSE_API_TOKEN", "")
 DORMOUSE_LOG_FORMAT = env.str("DORMOUSE_LOG_FORMAT", "text")
 DORMOUSE_LOG_LEVEL = env.str("DORMOUSE_LOG_LEVEL", "INFO").upper()
@@ -129,6 +131,7 @@ for name, value, choices in (
     ("DORMOUSE_SUPERVISOR", DORMOUSE_SUPERVISOR, ("embedded", "external")),
     ("DORMOUSE_LOG_FORMAT", DORMOUSE_LOG_FORMAT, ("text", "json")),
     ("DORMOUSE_LOG_LEVEL", DORMOUSE_LOG_LEVEL, ("DEBUG", "INFO", "WARNING", "ERROR")),
+    ("DORMOUSE_SERVER", DORMOUSE_SERVER, ("daphne", "uvicorn")),
 ):
     if value not in choices:
         raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of: {', '.join(choices)}")
@@ -323,6 +326,7 @@ LOGGING = {
         "daphne.server": {"level": "INFO", "filters": ["address"]},
         # telling.subscriptions logs a failure when it begins, without what may be secret in a URL.
         "apprise": {"propagate": False, "handlers": ["nowhere"]},
+        "uvicorn": {"level": "ERROR"},  # a warning for each thing that is no request
         "axes": {"level": "ERROR"},  # access.identity.logins logs each failure, with the name quoted
         "django": {"propagate": True, "handlers": [], "level": "INFO"},
         "django.request": {"filters": ["traceback"]},

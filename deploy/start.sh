@@ -3,4 +3,4 @@
 set -e
 python manage.py migrate --verbosity 0
 python manage.py create_admin
-exec python -m daphne -b 0.0.0.0 -p 8000 config.asgi:application
+exec python -m config.serve --bind 0.0.0.0 --port 8000

@@ -71,13 +71,29 @@ def forget_highest_id() -> None:
     high_water.mark_path().unlink(missing_ok=True)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test under daphne and uvicorn: always if it is marked so, and in the long form if its file is."""
+    marked = metafunc.definition.get_closest_marker
+    is_wanted = marked("uvicorn_too") or (marked("both_servers") and os.environ.get("DORMOUSE_LONG"))
+    if is_wanted and "asgi_server" in metafunc.fixturenames:
+        metafunc.parametrize("asgi_server", ["daphne", "uvicorn"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def asgi_server(request: pytest.FixtureRequest) -> str:
+    """Return the name of the server under which web processes run."""
+    server: str = getattr(request, "param", os.environ.get("DORMOUSE_TEST_SERVER", "daphne"))
+    return server
+
+
 @pytest.fixture
-def serve(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts real web processes (daphne) on the test's database: `serve(DORMOUSE_ENGINE="process")`."""
+def serve(transactional_db: None, tmp_path: Path, asgi_server: str) -> Iterator[Callable[..., Server]]:
+    """Starts real web processes on the test's database: `serve(DORMOUSE_ENGINE="process")`."""
     started: list[Server] = []
 
     def start(**environment: Any) -> Server:
-        server = Server({"DATABASE_URL": database_url()} | environment, log=tmp_path / f"server-{len(started)}.log")
+        settings = {"DATABASE_URL": database_url(), "DORMOUSE_SERVER": asgi_server}
+        server = Server(settings | environment, log=tmp_path / f"server-{len(started)}.log")
         started.append(server)
         return server.wait_until_up()
 

@@ -43,7 +43,7 @@ def database_url() -> str:
 
 
 class Server:
-    """`daphne config.asgi:application` in a process group of its own, with a log of its own."""
+    """`python -m config.serve` in a process group of its own, with a log of its own."""
 
     TOKEN = "the-tests-token"
 
@@ -55,7 +55,7 @@ class Server:
         self.start()
 
     def start(self) -> Self:
-        command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
+        command = [sys.executable, "-m", "config.serve", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True

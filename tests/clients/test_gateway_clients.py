@@ -17,6 +17,8 @@ from tests.config.agents import agents_file
 from tests.conftest import need
 from tests.servers import DEADLINE_SECONDS
 
+pytestmark = pytest.mark.both_servers
+
 AGENTS = Path(__file__).parent / "agents"
 MB = 1024 * 1024
 SENT = b"x" * (20 * MB)
@@ -54,11 +56,13 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.uvicorn_too
 def test_a_client_of_the_model_context_protocol_lists_and_calls_tools(server, run):
     wrote = run(sys.executable, str(PROGRAMS / "with_mcp.py"), url_of(server, "tools", "mcp"), server.TOKEN)
     assert wrote.splitlines() == ["add count", "5", "progress 1.0 2.0", "progress 2.0 2.0", "counted"]
 
 
+@pytest.mark.uvicorn_too
 def test_openais_client_streams_tokens(server, run):
     """Dormouse's token is the client's key, or it is a header of its own and the key is passed on."""
     command = [sys.executable, str(PROGRAMS / "with_openai.py"), url_of(server, "completions", "v1")]

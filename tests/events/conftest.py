@@ -7,9 +7,12 @@ from tests.servers import Server, database_url, wait_for
 
 
 @pytest.fixture(scope="module")
-def shared_server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared_server(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory, asgi_server: str
+) -> Iterator[Server]:
     """One web process for the tests of a module that only read from it: to start one takes a second."""
-    server = Server({"DATABASE_URL": database_url()}, log=tmp_path_factory.mktemp("shared") / "server.log")
+    settings = {"DATABASE_URL": database_url(), "DORMOUSE_SERVER": asgi_server}
+    server = Server(settings, log=tmp_path_factory.mktemp("shared") / "server.log")
     yield server.wait_until_up()
     server.stop()
 

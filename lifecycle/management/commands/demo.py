@@ -86,9 +86,9 @@ def _check_free(port: int) -> None:
 
 
 def _serve(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "config.serve", "--port", str(port)]
     environment = {"DORMOUSE_ACCESS_LOG": "false"} | environment
-    return subprocess.Popen([*command, "config.asgi:application"], cwd=settings.BASE_DIR, env=environment)
+    return subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -11,10 +11,13 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from config.serving.connections import BODY_SECONDS, HEADERS_SECONDS, IDLE_SECONDS, MAX_WAITING, LimitedChannel
+from config.serving.daphne.channel import LimitedChannel
+from config.serving.limits import BODY_SECONDS, HEADERS_SECONDS, IDLE_SECONDS, MAX_WAITING
 from lifecycle.models import Lease
 from tests.config.agents import agents_file
 from tests.servers import DEADLINE_SECONDS, wait_for
+
+pytestmark = pytest.mark.both_servers
 
 LONG = bool(os.environ.get("DORMOUSE_LONG"))
 STRANGERS = 1500
@@ -155,7 +158,7 @@ def test_a_caller_that_has_finished_sending_gets_its_answer(server, path):
         connection.shutdown(socket.SHUT_WR)
         answer = read_all(connection)
     head, _, body = answer.partition(b"\r\n\r\n")
-    is_whole = body.endswith(b"0\r\n\r\n") if b"chunked" in head else b"Content-Length: %d" % len(body) in head
+    is_whole = body.endswith(b"0\r\n\r\n") if b"chunked" in head else b"content-length: %d" % len(body) in head.lower()
     assert is_whole, answer
 
 
@@ -166,6 +169,7 @@ def dispatch(server, seconds, version="1.1"):
     return connection
 
 
+@pytest.mark.uvicorn_too
 def test_a_dispatch_of_a_caller_that_has_finished_sending_gets_its_answer(server):
     with dispatch(server, seconds=3) as connection:
         connection.shutdown(socket.SHUT_WR)
@@ -174,6 +178,7 @@ def test_a_dispatch_of_a_caller_that_has_finished_sending_gets_its_answer(server
     assert set(interim.split(b"\r\n\r\n")) == {b"HTTP/1.1 100 Continue", b""}
 
 
+@pytest.mark.uvicorn_too
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_caller_that_has_finished_sending_and_then_hangs_up_is_noticed(server, version):
     connection = dispatch(server, seconds=9, version=version)

@@ -9,6 +9,8 @@ from tests.config.serving import raw_requests
 from tests.config.serving.raw_requests import CASES, CLOSED, HIDDEN
 from tests.servers import DEADLINE_SECONDS
 
+pytestmark = pytest.mark.both_servers
+
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 #: What a file that no stranger may read has in it.
 SECRETS = [b"root:x:0:0", b"SQLite format 3", b"ImproperlyConfigured"]
@@ -32,6 +34,7 @@ def statuses(answer):
     return [int(status) for status in STATUS.findall(answer) if status != b"100"]
 
 
+@pytest.mark.uvicorn_too
 def test_each_gets_one_answer_at_most_and_no_file(serve):
     server, wrong = serve(), []
     for case in CASES:
@@ -58,6 +61,7 @@ def test_requests_in_a_row_are_answered_in_their_order(serve, count):
     assert statuses(send(server, b"".join(sent))) == [status for *_, status in chosen]
 
 
+@pytest.mark.uvicorn_too
 def test_nothing_is_read_behind_a_refused_body(serve):
     """The rest of a body that was refused may look like requests."""
     server = serve()

@@ -16,6 +16,8 @@ from lifecycle.models import Instance, Lease, Worker
 from tests.config.agents import agents_file
 from tests.servers import wait_for
 
+pytestmark = pytest.mark.both_servers
+
 ROUNDS = 50 if os.environ.get("DORMOUSE_LONG") else 2
 #: END_SECONDS and CLEAN_UP_SECONDS of config.serving.daphne, and time for a busy machine.
 BOUND_SECONDS = 30

@@ -16,6 +16,8 @@ from tests.config.agents import AGENT, agents_file
 from tests.config.serving.test_shutdown import InFlight, lock
 from tests.servers import free_port, wait_for
 
+pytestmark = pytest.mark.both_servers
+
 #: What may be going on when the signal comes.
 PARTS = ("work", "readers", "wake", "stop", "locked")
 COMBINATIONS = [set(chosen) for count in range(len(PARTS) + 1) for chosen in itertools.combinations(PARTS, count)]

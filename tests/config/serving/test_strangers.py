@@ -10,6 +10,8 @@ from django.test import Client
 
 from access.identity.tokens import TokenUser, verify_known
 
+pytestmark = pytest.mark.both_servers
+
 WEBSOCKET = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",

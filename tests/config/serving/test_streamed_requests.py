@@ -6,6 +6,8 @@ import pytest
 
 from tests.servers import DEADLINE_SECONDS
 
+pytestmark = pytest.mark.both_servers
+
 
 @pytest.fixture
 def connection(serve):
@@ -38,6 +40,10 @@ def read_until(connection, end):
     return found
 
 
+def is_only_a_400(answer):
+    return answer.startswith(b"HTTP/1.1 400 Bad Request\r\n") and answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_a_body_that_is_wanted_is_asked_for_once(connection):
     connection.sendall(head(Content_Length=3, Expect="100-continue"))
     assert read_until(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -50,6 +56,7 @@ def test_a_body_that_is_not_wanted_is_not_asked_for(connection):
     assert read_all(connection).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.uvicorn_too
 def test_a_caller_that_sends_the_rest_of_a_refused_body_gets_the_answer(connection):
     """It is read and thrown away for a moment: closing a socket with unread data resets the connection."""
     connection.sendall(head(Content_Length=600_000) + b"x" * 600_000)
@@ -84,12 +91,12 @@ def test_a_request_that_daphne_refuses_is_answered(connection, body):
 )
 def test_contradictions_about_the_length_are_400(connection, framing):
     connection.sendall(b"POST /healthz HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\nabc")
-    assert read_all(connection) == b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    assert is_only_a_400(read_all(connection))
 
 
 def test_broken_chunks_end_the_connection(connection):
     connection.sendall(head(Transfer_Encoding="chunked") + b"3\r\nabc\r\nthis is no length\r\n")
-    assert read_all(connection) == b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    assert is_only_a_400(read_all(connection))
 
 
 def test_an_upgrade_with_a_body_is_an_ordinary_request(connection):

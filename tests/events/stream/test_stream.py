@@ -9,6 +9,8 @@ from events.log import record
 from events.models import EventLog
 from tests.events.stream.listening import connected, ids, listening, take
 
+pytestmark = pytest.mark.both_servers
+
 
 def test_a_stream_has_the_headers_of_one(server):
     with connected(server, Origin="https://elsewhere.example") as source:
@@ -43,6 +45,7 @@ def test_an_event_comes_with_its_type_its_id_and_its_data(server):
     }
 
 
+@pytest.mark.uvicorn_too
 def test_an_event_is_written_as_the_contract_shows_it(server):
     data = {"latency_ms": 287, "run": 7, "start_ms": 240, "ready_ms": 47}
     row = record("container.lazy_started", instance="reviewer-default", data={"instance": "reviewer-default"} | data)
@@ -169,6 +172,7 @@ def test_the_stream_can_only_be_read(server, method):
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
+@pytest.mark.uvicorn_too
 def test_a_stopping_server_says_goodbye(serve):
     server = serve()
     latest = record("a.b").id

@@ -13,6 +13,8 @@ from events.stream.reader import Limits
 from tests.events.stream.listening import Listener, connected, listening
 from tests.servers import wait_for
 
+pytestmark = pytest.mark.both_servers
+
 
 def cookie(user):
     client = Client()

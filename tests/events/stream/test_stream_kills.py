@@ -4,11 +4,15 @@ import os
 import random
 import time
 
+import pytest
+
 from events.log import record
 from events.models import EventLog
 from tests.events.stream.listening import LAST, Follower
 from tests.events.stream.test_stream_resume import writing
 from tests.servers import wait_for
+
+pytestmark = pytest.mark.both_servers
 
 LONG = bool(os.environ.get("DORMOUSE_LONG"))
 KILLS = 60 if LONG else 4

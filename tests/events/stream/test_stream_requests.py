@@ -17,6 +17,8 @@ from events.stream.reader import Limits
 from tests.events.stream.listening import connected
 from tests.servers import DEADLINE_SECONDS, wait_for
 
+pytestmark = pytest.mark.both_servers
+
 COUNT = 5_000 if connection.vendor == "sqlite" else 500
 AT_ONCE = 25
 PARAMETERS = ["after", "lastEventId", "instance", "type", "Last-Event-ID", "before", "", "after[]", "csrf", "%61fter"]

@@ -7,11 +7,14 @@ from contextlib import suppress
 from itertools import pairwise
 
 import httpx
+import pytest
 
 from events.log import record
 from events.models import EventLog
 from tests.events.stream.listening import ids, listening, take
 from tests.servers import PROJECT
+
+pytestmark = pytest.mark.both_servers
 
 WRITE = """
 import time
@@ -57,6 +60,7 @@ def test_a_restarted_server_replays_the_log(serve):
     assert read_until_last(server, 0, 3) == made
 
 
+@pytest.mark.uvicorn_too
 def test_a_reader_resumes_after_a_kill_where_it_was(serve):
     server = serve()
     start = record("start").id

@@ -8,10 +8,14 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from events.log import record
 from events.models import EventLog
 from tests.events.stream.listening import LAST
 from tests.servers import DEADLINE_SECONDS, wait_for
+
+pytestmark = pytest.mark.both_servers
 
 STALLED = 50 if os.environ.get("DORMOUSE_LONG") else 8
 EVENTS = 330
@@ -69,6 +73,7 @@ def resident_bytes(server):
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.uvicorn_too
 def test_stalled_readers_cost_little_delay_no_other_and_lose_nothing(serve):
     server = serve(PYTHONDEVMODE="")  # it makes asyncio slow, and memory large
     start = record("start").id

@@ -12,6 +12,8 @@ from lifecycle.models import Lease, Worker
 from tests.config.agents import agents_file
 from tests.servers import DEADLINE_SECONDS, wait_for
 
+pytestmark = pytest.mark.both_servers
+
 PIECES = 20
 #: An agent whose work ends when a file is there, so that all of it is in flight however slow the machine is.
 WAITING = """
@@ -103,6 +105,7 @@ def test_without_work_it_ends_at_once(serve_with):
     assert server.process.wait(DEADLINE_SECONDS) == 0
 
 
+@pytest.mark.uvicorn_too
 @pytest.mark.parametrize("how", ["the end of the time", "a second signal"])
 def test_what_is_left_is_broken_off_and_told(serve_with, how):
     server = serve_with("1s" if how == "the end of the time" else "1h")

@@ -15,6 +15,8 @@ from lifecycle.engines.process.engine import ProcessEngine
 from lifecycle.models import Lease
 from tests.servers import DEADLINE_SECONDS, free_port, wait_for
 
+pytestmark = pytest.mark.both_servers
+
 MEGABYTES = 1000 if os.environ.get("DORMOUSE_LONG") else 200
 #: What Dormouse may grow by, however much an agent sends.
 MAX_GROWTH_BYTES = 60_000_000
@@ -65,6 +67,7 @@ def memory_bytes(server):
     return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
 
+@pytest.mark.uvicorn_too
 def test_each_odd_answer_is_clean_for_the_caller_and_harms_nothing(server):
     assert dispatch(server, "") == 200
     before = memory_bytes(server)

@@ -13,6 +13,8 @@ import pytest
 from tests.lifecycle.conftest import NAME
 from tests.servers import DEADLINE_SECONDS, wait_for
 
+pytestmark = pytest.mark.both_servers
+
 MB = 1024 * 1024
 #: How much is sent. All of it would stay in memory if it were held.
 BODY_MB = 1024 if os.environ.get("DORMOUSE_LONG") else 100
@@ -111,6 +113,7 @@ def test_the_agent_sees_the_first_byte_before_the_last_is_sent(server, tmp_path)
     assert read.read_text() == "10"
 
 
+@pytest.mark.uvicorn_too
 def test_uploads_add_little_memory(server):
     """Four at once, each with at most 1 MB, and what the interpreter keeps of its own."""
     wake(server)
@@ -146,6 +149,7 @@ def test_a_download_adds_little_memory(server):
     assert memory_mb(server) - before < 4
 
 
+@pytest.mark.uvicorn_too
 def test_an_early_answer_reaches_a_caller_that_is_still_sending(server):
     wake(server)
     with connect(server, "POST", "early", f"Content-Length: {400 * MB}") as connection:
@@ -155,6 +159,7 @@ def test_an_early_answer_reaches_a_caller_that_is_still_sending(server):
     assert answer.endswith(b"large")
 
 
+@pytest.mark.uvicorn_too
 def test_a_caller_that_waits_for_100_continue_is_asked_when_the_agent_is_ready(server):
     with connect(server, "POST", "upload", "Content-Length: 5", "Expect: 100-continue", "Connection: close") as caller:
         assert caller.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -1,36 +1,28 @@
-"""The limits of a connection, in time and number: a channel of Twisted's, of which daphne has one for each connection.
+"""A channel of Twisted's that keeps the limits of a connection. daphne has one for each connection.
 
 Twisted alone gives a connection 60 s from its latest byte, so one byte a minute keeps it for ever. It also takes a
 caller that has only finished sending for one that has hung up.
 """
 
-import re
-import select
 from typing import Any, ClassVar
 
-from django.conf import settings
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from config.serving.concurrency import WORK_PATH as WORK_PATTERN
-
-#: How long a connection may wait for its first or next request.
-IDLE_SECONDS = 60
-#: How long all headers of a request may take, and then its body, if it is not work.
-HEADERS_SECONDS = 20
-BODY_SECONDS = 60
-#: How long an answer may wait for its caller to read. Streams and the answers of agents have rules of their own.
-STALLED_SECONDS = 60
-#: Connections that wait for a request, or for a body that is not work. 1,500 of strangers held 1,500 sockets.
-MAX_WAITING = 512
-#: How often a caller that has finished sending is asked whether it still listens.
-PROBE_SECONDS = 1
-_BASE = re.escape(settings.DORMOUSE_BASE_PATH)
-WORK_PATH = re.compile(f"{_BASE}{WORK_PATTERN}".encode())
-MAY_STALL = re.compile(f"{_BASE}(/events|{WORK_PATTERN})".encode())
+from config.serving.limits import (
+    BODY_SECONDS,
+    HEADERS_SECONDS,
+    IDLE_SECONDS,
+    MAX_WAITING,
+    MAY_STALL,
+    PROBE_SECONDS,
+    STALLED_SECONDS,
+    WORK_PATH,
+    is_reset,
+)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -150,7 +142,7 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
         """Send an interim answer (RFC 9110, 15.2), which callers skip. One that has hung up resets the connection."""
         begun = not self.requests or self.requests[0].startedWriting
         can_be_asked = begun or self.requests[0].clientproto == b"HTTP/1.1"  # HTTP/1.0 has no interim answers
-        if _is_reset(self.transport.fileno()) or not can_be_asked:
+        if is_reset(self.transport.fileno()) or not can_be_asked:
             self.transport.abortConnection()
             return
         if not begun:
@@ -163,10 +155,3 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
         if self._probe and self._probe.active():
             self._probe.cancel()
         super().connectionLost(reason)
-
-
-def _is_reset(descriptor: int) -> bool:
-    """Return whether the caller has reset the connection, of which no event loop tells after the caller's end."""
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return bool(poll.poll(0))

@@ -8,6 +8,8 @@ import pytest
 from lifecycle.models import Lease
 from tests.servers import DEADLINE_SECONDS, PROJECT, wait_for
 
+pytestmark = pytest.mark.both_servers
+
 NAME = "reviewer-default"
 #: Does what its work says.
 AGENT = """
@@ -62,6 +64,7 @@ def dispatch(server, work):
     return httpx.stream("POST", url, content=work, headers=server.bearer, timeout=DEADLINE_SECONDS)
 
 
+@pytest.mark.uvicorn_too
 @pytest.mark.parametrize("work", ["break off a length", "break off chunks"])
 def test_an_answer_that_the_agent_breaks_off_is_broken_for_the_caller(server, work):
     with dispatch(server, work) as answer, pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):

@@ -1,4 +1,4 @@
-"""Everything that reaches into daphne's protocol objects, in this one file.
+"""Requests and answers under daphne.
 
 ASGI and daphne lack three things that Dormouse needs:
 
@@ -23,14 +23,14 @@ from typing import Any
 import daphne
 import twisted
 from daphne import http_protocol
-from daphne.access import AccessLogGenerator
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from django.core.exceptions import ImproperlyConfigured
 from twisted.internet import reactor
 from twisted.web import http
 
-from config.serving.connections import LimitedChannel
+from config.serving.daphne.channel import LimitedChannel
+from config.serving.limits import LINGER_BYTES, LINGER_SECONDS
 from lifecycle.exceptions import AgentBrokeOff
 
 logger = logging.getLogger(__name__)
@@ -120,23 +120,8 @@ def web_request(send: Any) -> "StreamedRequest | None":
     return request if isinstance(request, StreamedRequest) else None
 
 
-def silence_access_log() -> None:
-    """Let daphne print no lines of its own for requests, because `config.serving.requests` logs them."""
-    AccessLogGenerator.write_entry = lambda *arguments, **details: None
-
-
-def when_serving(call: Callable[[], None]) -> None:
-    """Let daphne call `call` when it begins to serve. It is not called in a process that only imports config.asgi."""
-    clock: Any = reactor  # the stubs of Twisted have this signature wrong
-    clock.callWhenRunning(call)
-
-
 #: What waits for the application before the caller is paused. A piece has at most 64 KB.
 WAITING_BYTES = 64 * 1024
-#: After an answer that did not wait for the end of the body: how long the caller may take to read it before its
-#: connection is cut, and how much more of the body is read (and thrown away) meanwhile.
-LINGER_SECONDS = 1
-LINGER_BYTES = 1024 * 1024
 
 
 class Body:

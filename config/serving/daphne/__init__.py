@@ -1,0 +1,1 @@
+"""What Dormouse does under daphne: everything that reaches into the objects of daphne and Twisted."""

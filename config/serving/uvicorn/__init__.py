@@ -1,0 +1,1 @@
+"""What Dormouse does under uvicorn: everything that reaches into the objects of uvicorn."""
