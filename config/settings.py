@@ -62,6 +62,8 @@ def secret_key() -> str:
 
 
 SECRET_KEY = secret_key()
+#: Keys that were SECRET_KEY before: sessions and subscriptions of them go on.
+SECRET_KEY_FALLBACKS: list[str] = env.list("DJANGO_SECRET_KEY_FALLBACKS", [])
 
 if DEBUG and not IS_ONLY_ON_LOOPBACK:
     raise ImproperlyConfigured(

@@ -32,6 +32,7 @@ class Deliveries:
     def __init__(self, worker: ThisWorker, clock: Clock) -> None:
         self._worker, self._clock = worker, clock
         self._liveness = LivenessWatch(clock, worker)
+        self._is_resealed = False
         self._lock = threading.Lock()
         #: The subscriptions that have their turn now, and when the others had their latest one.
         self._busy: set[int] = set()
@@ -42,6 +43,9 @@ class Deliveries:
         rows = list(Subscription.objects.filter(paused=None))
         if not rows or not self._may_go_on():
             return
+        if not self._is_resealed:
+            Subscription.objects.reseal()
+            self._is_resealed = True
         latest, now = latest_id(), self._clock.now()
         due = [row for row in rows if row.cursor < latest and not row.is_waiting(now)]
         dead = self._liveness.find_dead(row.owner for row in rows)

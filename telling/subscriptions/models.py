@@ -1,6 +1,7 @@
 """Subscriptions: which URL is told of which events, and how far that has come."""
 
 import uuid
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from events.models import EventLog
-from telling.subscriptions.sealing import seal, unseal
+from telling.subscriptions.sealing import Unsealable, is_current, seal, unseal
 from telling.subscriptions.signing import make_secret
 from telling.subscriptions.targets import Target
 
@@ -78,6 +79,14 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return self.update(
             paused=None, failing_since=None, tries=0, error="", next_try=None, version=F("version") + 1, **values
         )
+
+    def reseal(self) -> None:
+        """Seal with the present key what was sealed with one before, so that the key before can be forgotten."""
+        for row in self:
+            names = [name for name in ("url", "secret", "old_secret") if not is_current(getattr(row, name) or seal(""))]
+            if names:
+                with suppress(Unsealable):  # its turn says that
+                    self._claimed(row).update(**{name: seal(unseal(getattr(row, name))) for name in names})
 
     def states(self, now: datetime) -> dict[str, str]:
         """Return the state of each by its name: `paused`, `failing`, `behind` or `delivering`."""

@@ -5,6 +5,7 @@ DJANGO_SECRET_KEY. A copy of the database alone opens none of them.
 """
 
 import base64
+from contextlib import suppress
 from functools import cache
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -17,21 +18,36 @@ class Unsealable(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "DJANGO_SECRET_KEY has changed, so its URL and secret cannot be read: unsubscribe it, and subscribe it anew"
+            "DJANGO_SECRET_KEY has changed, so its URL and secret cannot be read: name the key that was in "
+            "DJANGO_SECRET_KEY_FALLBACKS, or unsubscribe it, and subscribe it anew"
         )
 
 
 def seal(text: str) -> str:
     """Return `text`, encrypted."""
-    return _cipher(settings.SECRET_KEY).encrypt(text.encode()).decode()
+    return _ciphers()[0].encrypt(text.encode()).decode()
 
 
 def unseal(sealed: str) -> str:
-    """Return the text that `seal` has encrypted. Raises Unsealable."""
+    """Return the text that `seal` has encrypted, perhaps with an earlier key. Raises Unsealable."""
+    for cipher in _ciphers():
+        with suppress(InvalidToken):
+            return cipher.decrypt(sealed.encode()).decode()
+    raise Unsealable
+
+
+def is_current(sealed: str) -> bool:
+    """Return whether `sealed` was encrypted with the present key."""
     try:
-        return _cipher(settings.SECRET_KEY).decrypt(sealed.encode()).decode()
+        _ciphers()[0].decrypt(sealed.encode())
     except InvalidToken:
-        raise Unsealable from None
+        return False
+    return True
+
+
+def _ciphers() -> list[Fernet]:
+    """Return the cipher of the present key, and then those of the keys before."""
+    return [_cipher(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
 @cache

@@ -15,6 +15,10 @@ ELSEWHERE = [
     "--ignore=tests/events/stream/test_stream_stalled.py",
     "--ignore=tests/events/stream/test_stream_requests.py",
 ]
+#: The order, the cursor and the claims.
+SUBSCRIPTIONS = [
+    f"tests/telling/subscriptions/test_{name}.py" for name in ("turns", "deliveries", "commands", "backlog")
+]
 #: Threads of these tests end without closing their connection. SQLite gives no warning for that.
 QUIETLY = ["-W", "ignore:Exception ignored in", "-W", "ignore:Error when trying to teardown test databases"]
 
@@ -22,7 +26,7 @@ QUIETLY = ["-W", "ignore:Exception ignored in", "-W", "ignore:Error when trying 
 @pytest.mark.timeout(0)  # it holds a whole run of the suite, whose tests have the limit
 def test_the_suite_passes_on_postgresql(cluster):
     runs = [
-        begin(cluster.url("dormouse_events"), "tests/events", *ELSEWHERE),
+        begin(cluster.url("dormouse_events"), "tests/events", *SUBSCRIPTIONS, *ELSEWHERE),
         begin(cluster.url("dormouse_lifecycle"), "tests/lifecycle", "tests/agents_ui", "tests/access", *QUIETLY),
     ]
     outputs = [run.communicate()[0] for run in runs]

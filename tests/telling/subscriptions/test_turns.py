@@ -277,6 +277,26 @@ def test_settings_that_forbid_it_later_are_a_failure(receive, subscribe, turn, s
     assert not receiver.requests
 
 
+def test_a_key_before_goes_on_and_can_be_forgotten_after_a_start(subscribe, settings):
+    row, secret = subscribe("https://example.org/in")
+    new_secret = row.rotate_secret(Clock().now() + timedelta(hours=1))
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another"
+    row.refresh_from_db()
+    assert row.open_url() == "https://example.org/in"
+    Subscription.objects.reseal()
+    settings.SECRET_KEY_FALLBACKS = []
+    row.refresh_from_db()
+    assert row.open_url() == "https://example.org/in"
+    assert row.open_secrets(Clock().now()) == [new_secret, secret]
+
+
+def test_what_cannot_be_read_is_left_as_it_is(subscribe, settings):
+    row, _ = subscribe("https://example.org/in")
+    settings.SECRET_KEY = "another"
+    Subscription.objects.reseal()
+    assert Subscription.objects.get().url == row.url
+
+
 def test_the_database_holds_neither_the_url_nor_the_secret(subscribe):
     row, secret = subscribe("https://user:s3cret@example.org/in?token=s3cret")
     kept = str(Subscription.objects.filter(pk=row.pk).values().get())
