@@ -27,9 +27,11 @@ class _Scrape(Collector):
         told = [agent for agent in agents if not self._limits or agent.name in self._limits]
         names = {agent.name for agent in told}
         yield from shared.collect_agents(told)
-        yield from shared.collect_log()
-        if not self._limits:  # they are told of other agents too
+        if not self._limits:  # all else tells of other agents too
+            names.add("")
+            yield from shared.collect_log()
             yield from shared.collect_subscriptions()
         for family in process.REGISTRY.collect():
-            family.samples = [one for one in family.samples if one.labels.get("agent", "") in {"", *names}]
-            yield family
+            family.samples = [one for one in family.samples if one.labels.get("agent", "") in names]
+            if family.samples:
+                yield family
