@@ -150,20 +150,15 @@ class Worker:
     def alone(self) -> Iterator[None]:
         """Let no new task run on the manager inside the block."""
         manager = next(one["ID"] for one in self._api.nodes() if one["Spec"]["Role"] == "manager")
-        self._make_available(manager, "pause")
+        self._change(manager, Availability="pause")
         try:
             yield
         finally:
-            self._make_available(manager, "active")
+            self._change(manager, Availability="active")
 
-    def _make_available(self, id: str, availability: str) -> None:
+    def _change(self, id: str, **values: str) -> None:
         found = self._api.inspect_node(id)
-        post(
-            self._api,
-            f"nodes/{id}/update",
-            found["Spec"] | {"Availability": availability},
-            version=found["Version"]["Index"],
-        )
+        post(self._api, f"nodes/{id}/update", found["Spec"] | values, version=found["Version"]["Index"])
 
     def kill(self) -> None:
         """Kill its engine and everything in its network namespace, and cut it off: nobody answers there any more."""

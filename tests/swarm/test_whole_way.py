@@ -60,6 +60,7 @@ def test_work_on_a_node_that_is_killed_breaks_off_and_the_next_goes_to_the_other
     wait_for(lambda: sorted(types(name)) == ["exited", "lazy_started", "work.failed"], what="what became of it")
     exited = next(event for event in logged(name) if event.type == "container.exited")
     assert (exited.data["cause"], exited.data["exit_code"], exited.data["work_in_flight"]) == ("lost", None, 1)
+    wait_for(lambda: not Lease.objects.exists(), what="the end of its lease")
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(lambda: dispatch(server, name, "more work"))
         wait_for(lambda: Lease.objects.exists(), what="more work in flight")
