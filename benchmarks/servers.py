@@ -16,6 +16,7 @@ import httpx
 from tests.servers import DEADLINE_SECONDS, PROJECT, free_port, wait_for
 
 TOKEN = "the-benchmarks-token"
+DORMOUSE = "config.asgi:application"
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Cost:
 
 
 class Daphne:
-    """`daphne APPLICATION` on a port of its own."""
+    """`daphne APPLICATION` on a port of its own. Dormouse itself runs under the server that DORMOUSE_SERVER names."""
 
     def __init__(self, application: str, environment: dict[str, str], log: Path) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), application]
+        if application == DORMOUSE:
+            command = [sys.executable, "-m", "config.serve", "--port", str(self.port)]
         with log.open("ab") as output:
             self.process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
         wait_for(self._is_up, what=application)
@@ -128,7 +131,7 @@ def dormouse(folder: Path, database_url: str = "", **more: str) -> Iterator[tupl
     """Start a real web process on an empty database. Provide it and its environment."""
     environment = dormouse_environment(database_url or f"sqlite:///{folder}/dormouse-{time.monotonic_ns()}.db", **more)
     manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
-    with Daphne("config.asgi:application", environment, folder / "dormouse.log") as server:
+    with Daphne(DORMOUSE, environment, folder / "dormouse.log") as server:
         yield server, environment
 
 

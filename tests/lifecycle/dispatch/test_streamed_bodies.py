@@ -136,6 +136,20 @@ def test_uploads_add_little_memory(server):
     assert memory_mb(server) - before < 8
 
 
+@pytest.mark.uvicorn_too
+def test_an_upload_with_a_wrong_token_is_cut_and_adds_no_memory(server):
+    wake(server)
+    headers = f"Content-Length: {1024 * MB}", "Dormouse-Token: wrong"
+    with measured(server) as before, connect(server, "POST", "upload", *headers) as connection, pytest.raises(OSError):
+        send_for_ever(connection)
+    assert memory_mb(server) - before < 2
+
+
+def send_for_ever(connection):
+    while True:
+        connection.sendall(b"x" * MB)
+
+
 def test_a_download_adds_little_memory(server):
     def download():
         url = url_of(server, f"download?size={BODY_MB * MB}")
