@@ -1,6 +1,7 @@
 """Deliveries to a program: a POST of a CloudEvents 1.0 JSON event, signed as Standard Webhooks says."""
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 
@@ -92,7 +93,10 @@ def _check_status(answer: aiohttp.ClientResponse) -> None:
 def _describe(error: Exception) -> str:
     """Return why no answer came. The texts of these errors name the host, and nothing else of the URL."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"it cannot be connected to: {error.os_error.strerror or error.os_error}"
+        number, text = error.os_error.errno or 0, error.os_error.strerror or str(error.os_error)
+        return (
+            f"it cannot be connected to: {os.strerror(number) if number > 0 else text}"  # the resolver's are negative
+        )
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection without an answer"
     return f"it gave no answer ({type(error).__name__})"

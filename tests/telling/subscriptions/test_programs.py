@@ -122,7 +122,11 @@ def test_of_an_endless_answer_only_the_beginning_is_read(receive, send):
 def test_a_port_with_nothing_behind_it_is_a_failure(receive, send):
     receiver = receive()
     receiver.stop()
-    assert "cannot be connected to" in str(fail(send, receiver.url))
+    assert str(fail(send, receiver.url)) == "it cannot be connected to: Connection refused"
+
+
+def test_a_host_that_does_not_exist_is_a_failure(send):
+    assert "it cannot be connected to: " in str(fail(send, "http://receiver.invalid/"))
 
 
 def test_an_answer_that_is_no_http_is_a_failure(receive, send):
