@@ -55,18 +55,19 @@ class Wakes:
     async def find_ready(self, name: str, order: Order = DISPATCH) -> tuple[Inspection, bool]:
         """Return an inspection of the instance, and whether it had to be woken. A cancelled caller cancels no wake.
 
-        The inspection may be an old one, from the latest dispatch. So the caller connects, takes a lease, and compares
-        the two before it sends anything.
+        The inspection may be an old one, from the wake or the latest dispatch. So the caller connects, takes a lease,
+        and compares the two before it sends anything.
 
         Raises UnknownInstance, LabelError, StartFailed and EngineUnreachable.
         """
-        if name in self._latest_seen:
-            return self._latest_seen[name], False
         was_woken = False
-        while (found := await self._in_slot(name, lambda: self._lifecycle.leases.look(name))) is None:
+        while (seen := self._latest_seen.get(name)) is None:
+            found = await self._in_slot(name, lambda: self._lifecycle.leases.look(name))
+            if found:
+                return found[1], was_woken
             was_woken = True
             await self.wake(name, order)
-        return found[1], was_woken
+        return seen, was_woken
 
     async def wake(self, name: str, order: Order = DISPATCH) -> None:
         """Wake the instance if it does not run. Raises the same errors as `find_ready`."""
@@ -143,7 +144,9 @@ class Wakes:
     def _lead(self, name: str, order: Order, wake_future: Future[None]) -> None:
         error: BaseException | None = None
         try:
-            self._lifecycle.waking.wake(name, order)
+            seen = self._lifecycle.waking.wake(name, order)
+            if seen:
+                self._latest_seen[name] = seen
         except BaseException as raised:
             error = raised
         finally:

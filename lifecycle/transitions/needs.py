@@ -14,7 +14,7 @@ from lifecycle.exceptions import Cause, Disabled, EngineError, LabelError, Lifec
 from lifecycle.orders import Order, Trigger
 
 #: Wakes an instance, as `Waking.wake`.
-Wake = Callable[[str, Order], None]
+Wake = Callable[[str, Order], object]
 
 
 def wake_needed(name: str, needs: Sequence[str], order: Order, wake: Wake) -> None:

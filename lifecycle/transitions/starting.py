@@ -30,8 +30,10 @@ class Starting:
     ending: Ending
     clock: Clock
 
-    def start(self, row: Instance, before: Inspection, order: Order, wake_needed: Callable[[], None]) -> bool:
-        """Start the instance, and return when it is ready. Return False if another worker was faster.
+    def start(
+        self, row: Instance, before: Inspection, order: Order, wake_needed: Callable[[], None]
+    ) -> Inspection | None:
+        """Start the instance, and return the inspection with which it was ready. None: another worker was faster.
 
         After the claim, `wake_needed` wakes what it needs, or raises StartFailed.
 
@@ -43,7 +45,7 @@ class Starting:
             with tracing.step("claim", row.name):
                 is_claimed = self.claims.claim_start(row, before, order, end)
             if not is_claimed:
-                return False
+                return None
             try:
                 wake_needed()
                 needed = self.clock.monotonic()
@@ -58,9 +60,8 @@ class Starting:
             except EngineUnreachable as error:
                 self.recovering.settle_unknown_start(row, error, began)
             else:
-                self._probe_and_settle(row, before, began, needed)
-            return True
-        return False  # the claim was lost
+                return self._probe_and_settle(row, before, began, needed)
+        return None  # the claim was lost
 
     def fail(self, row: Instance, failure: StartFailed, order: Order) -> None:
         """Make a run that fails at once, because there is nothing to start or no engine to ask. Raises `failure`.
@@ -119,8 +120,11 @@ class Starting:
         self.claims.set_mode(row, Mode.STOP)
         return False
 
-    def _probe_and_settle(self, row: Instance, before: Inspection, began: float, needed: float) -> None:
-        """Settle the start as soon as the instance is ready. At the monotonic time `needed` it had what it needs."""
+    def _probe_and_settle(self, row: Instance, before: Inspection, began: float, needed: float) -> Inspection | None:
+        """Settle the start as soon as the instance is ready, and return the inspection with which it was.
+
+        At the monotonic time `needed` it had what it needs.
+        """
         running = self.clock.monotonic()
         try:
             with tracing.step("probe", row.name):
@@ -135,6 +139,8 @@ class Starting:
             parts_ms = {"needs_ms": milliseconds(needed - began)} if row.needs else {}
             parts_ms |= {"start_ms": milliseconds(running - needed), "ready_ms": milliseconds(ready - running)}
             self.claims.settle_started(row, Started(seen, milliseconds(ready - began), parts_ms))
+            return seen
+        return None
 
     def _settle_failed(self, row: Instance, failure: StartFailed, cause: BaseException | None = None) -> None:
         self.claims.settle_failed(row, failure)

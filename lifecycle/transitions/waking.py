@@ -46,11 +46,11 @@ class Waking:
     clock: Clock
     neighbours: Neighbours
 
-    def wake(self, name: str, order: Order = DISPATCH) -> None:
+    def wake(self, name: str, order: Order = DISPATCH) -> Inspection | None:
         """Return when the instance was ready. It may have changed since, so the caller takes a lease or wakes again.
 
-        A start is told with `order`. If another worker is starting the instance, wait for that run, and raise its
-        error if it fails.
+        If this call started the instance, return the inspection with which it was ready. A start is told with `order`.
+        If another worker is starting the instance, wait for that run, and raise its error if it fails.
 
         Raises Neighbour, UnknownInstance, Disabled, LabelError, StartFailed and EngineUnreachable.
         """
@@ -60,15 +60,16 @@ class Waking:
             row = self.find_or_register(name)
             row.check_enabled()
             if row.state == State.STARTING:
-                return self._join(row)
+                self._join(row)
+                return None
             if row.state == State.STOPPING:
                 self._wait_while(row, State.STOPPING)
                 continue
             seen = self._inspect(row, order)
             if seen and seen.phase in IN_BETWEEN:
                 self._check_patience(seen, began)
-            elif seen and self._make_ready(row, seen, order):
-                return None
+            elif seen and (ready := self._make_ready(row, seen, order)):
+                return ready if isinstance(ready, Inspection) else None
             # The engine works on it, another worker changed the row, or this worker's heartbeat is overdue.
             self.claims.wait_for_heartbeat()
             self.clock.sleep(POLL_SECONDS)
@@ -135,8 +136,12 @@ class Waking:
         error = f"the engine is removing it, and has not finished within {timeout_seconds:g} s"
         raise StartFailed(seen.name, Cause.START_REJECTED, error)
 
-    def _make_ready(self, row: Instance, seen: Inspection, order: Order) -> bool:
-        """Start the instance, or use it if it runs, with all that it needs. Return False if the row has changed."""
+    def _make_ready(self, row: Instance, seen: Inspection, order: Order) -> Inspection | bool | None:
+        """Start the instance, or use it if it runs, with all that it needs.
+
+        Return the inspection with which a started one was ready, True for one that runs, or a false value if the row
+        has changed.
+        """
         if seen.needs:
             circle = find_circle(row.name, self._needs_of)
             if circle:

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from lifecycle.dispatch.wakes import Wakes
+from lifecycle.engines.base import Phase
 from lifecycle.exceptions import StartFailed, UnknownInstance
 from lifecycle.models import Lease
 from lifecycle.transitions.lifecycle import Lifecycle
@@ -197,3 +198,25 @@ def test_a_dispatch_after_a_failure_makes_a_new_run(wakes, engine):
         with pytest.raises(StartFailed):
             run(use(wakes))
     assert engine.count("start") == 2
+
+
+@pytest.mark.parametrize("sleep", ["stop", "pause"])
+def test_the_engine_is_not_asked_again_between_the_wake_and_the_lease(wakes, engine, box, sleep):
+    box.labels["dormouse.sleep"] = sleep
+    if sleep == "pause":
+        box.begin()
+        box.between = Phase.PAUSED
+    seen, was_woken = run(wakes.find_ready(NAME))
+    assert (was_woken, seen.running, seen.incarnation) == (True, True, box.incarnation)
+    assert engine.count("inspect") == 3  # for the new row, before the claim, and at the probe
+    assert run(wakes.take_lease(NAME))
+    assert engine.count("inspect") == 4
+
+
+def test_one_that_ends_after_the_wake_is_woken_again(wakes, engine, box):
+    run(wakes.find_ready(NAME))
+    box.end(3)
+    assert run(wakes.take_lease(NAME)) is None
+    run(wakes.wake(NAME))
+    assert run(wakes.find_ready(NAME))[0].incarnation == box.incarnation
+    assert box.run == 2
