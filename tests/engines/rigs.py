@@ -39,6 +39,8 @@ class Rig(ABC):
     can_pause = True
     #: Whether the engine tells who ended an instance.
     hears_ends = True
+    #: Whether its engine says of an instance that never ran that there is nothing to stop.
+    knows_what_never_ran = True
 
     @abstractmethod
     def add(self, program: Program = Program.SERVES, **keys: str) -> str:
@@ -145,6 +147,10 @@ class DockerRig(Rig):
         self.containers.remove_all()
         for client in self.engine._clients.values():
             client.close()
+
+
+class PodmanRig(DockerRig):
+    knows_what_never_ran = False
 
 
 class SwarmRig(Rig):

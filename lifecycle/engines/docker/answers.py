@@ -7,8 +7,10 @@ Source: Docker Engine API 1.41 to 1.47, the messages of the engine's source, and
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import requests
 
@@ -32,13 +34,23 @@ BEING_REMOVED = re.compile(r"marked for removal|removal of container .* in progr
 PORT_TAKEN = re.compile(r"address already in use|port is already allocated", re.IGNORECASE)
 #: By call: what the engine says if there was nothing to do, and its status does not say so.
 ALREADY_SO = {"pause": re.compile(r"is already paused"), "unpause": re.compile(r"is not paused")}
+#: Podman refuses to stop a paused container. It says so before it does anything.
+STOPS_NONE_THAT_IS_PAUSED = re.compile(r"is running or paused, refusing to clean up")
 #: The engine gave up on a part of itself, or is going down. The call may still take effect.
 BROKEN_INSIDE = re.compile(
     r"context (deadline exceeded|canceled)|transport is closing|ttrpc: closed|error while dialing|shutting down",
     re.IGNORECASE,
 )
 #: What the engine writes before and after the reason in its messages.
-WRAPPING = re.compile(r"driver failed .*? \([0-9a-f]+\): |(failed to create|OCI runtime) .*?(?=exec: )|: unknown$")
+WRAPPING = re.compile(
+    r"driver failed .*? \([0-9a-f]+\): |(failed to create|OCI runtime|runc:) .*?(?=exec: )|: unknown$"
+    r"|: OCI (runtime attempted to invoke a command that was not found|permission denied)$"
+)
+#: Podman writes no exit code, but the end of its message says the same.
+PODMAN_EXIT_CODES = {
+    126: re.compile(r": OCI permission denied$"),
+    127: re.compile(r": OCI runtime attempted to invoke a command that was not found$"),
+}
 #: By exit code of a rejected start: what it means, and what to do about it.
 EXIT_CODES = {
     126: ("its command may not be executed", "make it executable in the image"),
@@ -100,6 +112,22 @@ def unwrapped(message: str) -> str:
     return WRAPPING.sub("", message)
 
 
+def exit_code_of(rejection: StartRejected, state: Mapping[str, Any]) -> int | None:
+    """Return the exit code of a command that could not be run. None: the rejection is about something else.
+
+    `state` is the container's. It keeps the codes of earlier runs too, so its error must be the one that is rejected.
+    """
+    if rejection.exit_code is not None:
+        return rejection.exit_code
+    is_of_this_start = state["Error"] and unwrapped(state["Error"]) in rejection.error
+    return state["ExitCode"] if is_of_this_start and state["ExitCode"] in EXIT_CODES else None
+
+
+def is_paused(name: str) -> StartRejected:
+    """Return the rejection of a start of a paused container."""
+    return StartRejected(f"it is paused; resume it with: docker unpause {name}")
+
+
 def explain_exit(rejection: StartRejected, code: int | None) -> StartRejected:
     """Add to a rejection what its exit code means, and what to do about it."""
     if code not in EXIT_CODES:
@@ -136,5 +164,6 @@ def _rejection(name: str, answer: Answer) -> StartRejected:
     if NO_SUCH_NETWORK.search(message):
         return StartRejected(f"{message}: connect it to a network that exists, or make the container anew")
     if answer.status == HTTPStatus.CONFLICT and "paused" in message:
-        return StartRejected(f"it is paused; resume it with: docker unpause {name}")
-    return StartRejected(message)
+        return is_paused(name)
+    codes = (code for code, end in PODMAN_EXIT_CODES.items() if end.search(answer.message))
+    return StartRejected(message, exit_code=next(codes, None))

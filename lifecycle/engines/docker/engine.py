@@ -19,21 +19,30 @@ import requests
 from docker.errors import DockerException, NotFound
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome
+from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker import containers
 from lifecycle.engines.docker.addresses import Viewpoint, engine_host, is_on_host_network, networks_of
 from lifecycle.engines.docker.answers import (
-    EXIT_CODES,
     OTHER_VERSION,
+    STOPS_NONE_THAT_IS_PAUSED,
     Answer,
     error_of,
+    exit_code_of,
     explain_exit,
     is_already_so,
-    unwrapped,
+    is_paused,
 )
 from lifecycle.engines.docker.events import HeardEvents
-from lifecycle.exceptions import EngineBusy, EngineError, EngineNonsense, EngineUnreachable, Missing, StartRejected
+from lifecycle.exceptions import (
+    EngineBusy,
+    EngineError,
+    EngineNonsense,
+    EngineRefused,
+    EngineUnreachable,
+    Missing,
+    StartRejected,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +55,21 @@ ACT_SECONDS = 60
 #: Dormouse's own container may be connected to another network while it runs. It is asked for its networks this often.
 VIEWPOINT_SECONDS = 10
 
-#: The engine's events after which an instance may have changed.
-CHANGES = ("create", "start", "kill", "die", "pause", "unpause", "rename", "destroy", "update")
+#: The engine's events after which an instance may have changed. Podman's own names are the last ones.
+CHANGES = (
+    "create",
+    "start",
+    "kill",
+    "die",
+    "pause",
+    "unpause",
+    "rename",
+    "destroy",
+    "update",
+    "stop",
+    "died",
+    "remove",
+)
 #: The volume that says which installation manages the containers without a scope. Other scopes add their name to it.
 MARK = "dormouse-mark"
 #: The names that Docker allows.
@@ -113,7 +135,7 @@ class DockerEngine(Engine):
         try:
             return self._call("start", name, lambda api: _post(api, f"{name}/start"), ACT_SECONDS)
         except StartRejected as rejection:
-            raise explain_exit(rejection, self._exit_code(name, rejection)) from rejection
+            raise self._explain(name, rejection) from rejection
         except Missing as error:
             self.inspect(name)  # raises Missing if it is this container that is gone
             raise StartRejected(f"a container whose network it shares is gone: {error.words}") from error
@@ -121,7 +143,17 @@ class DockerEngine(Engine):
     def stop(self, name: str, grace_seconds: float) -> Outcome:
         """Stop the container. If another client is stopping it, the engine waits for that."""
         grace = math.ceil(grace_seconds)
-        return self._call("stop", name, lambda api: _post(api, f"{name}/stop", grace, t=grace), ACT_SECONDS)
+
+        def ask() -> Outcome:
+            return self._call("stop", name, lambda api: _post(api, f"{name}/stop", grace, t=grace), ACT_SECONDS)
+
+        try:
+            return ask()
+        except EngineRefused as refusal:
+            if not STOPS_NONE_THAT_IS_PAUSED.search(refusal.error):
+                raise
+        self.resume(name)
+        return ask()
 
     def pause(self, name: str) -> Outcome:
         """Freeze the container's processes."""
@@ -147,7 +179,8 @@ class DockerEngine(Engine):
 
     def watch_changes(self) -> Iterator[str]:
         """Yield names from the engine's event stream, which is open when this returns."""
-        filters = {"type": "container", "label": labels.ENABLE, "event": list(CHANGES)}
+        # Not with the label: Podman 4.3 knows only a label with its value in this filter, and tells nothing.
+        filters = {"type": "container", "event": list(CHANGES)}
         since = self._heard.since  # else a stream that opens in the middle of a stop would miss its `kill`
         return self._read_names(
             self._call("events", "", lambda api: api.events(decode=True, filters=filters, since=since))
@@ -196,23 +229,25 @@ class DockerEngine(Engine):
     def _read_names(self, stream: Any) -> Iterator[str]:
         with _errors("events", ""):
             for event in stream:
-                self._heard.hear(event)
                 attributes = event["Actor"]["Attributes"]
+                if labels.ENABLE not in attributes:
+                    continue
+                self._heard.hear(event)
+                if event["Action"] == "stop":  # a `die` comes with it
+                    continue
                 yield attributes["name"]
                 if "oldName" in attributes:
                     yield attributes["oldName"].removeprefix("/")
 
-    def _exit_code(self, name: str, rejection: StartRejected) -> int | None:
-        """Return the exit code of a command that could not be run. None: the rejection is about something else.
-
-        The state keeps the codes of earlier runs too, so its error must be the one that the rejection tells.
-        """
+    def _explain(self, name: str, rejection: StartRejected) -> StartRejected:
+        """Add to a rejection what the container's state says of it."""
         try:
             state = self._call("inspect", name, lambda api: api.inspect_container(name)["State"])
         except EngineError:
-            return None
-        is_of_this_start = state["Error"] and unwrapped(state["Error"]) in rejection.error
-        return state["ExitCode"] if is_of_this_start and state["ExitCode"] in EXIT_CODES else None
+            return rejection
+        if state["Status"] == Phase.PAUSED:
+            return is_paused(name)
+        return explain_exit(rejection, exit_code_of(rejection, state))
 
     def _viewpoint(self, api: Any) -> Viewpoint:
         """Return from where containers are reached through this connection. The engine is asked for it now and then."""

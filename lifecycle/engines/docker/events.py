@@ -28,10 +28,12 @@ class HeardEvents:
         nanoseconds = event["timeNano"]
         self.since = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
         action, attributes = event["Action"], event["Actor"]["Attributes"]
-        value = attributes.get({"kill": "signal", "die": "exitCode"}.get(action, ""))
-        if value is None:
+        if action in ("kill", "stop"):  # Podman tells only a `stop`, and names no signal
+            heard = nanoseconds, "kill", signal_number(attributes.get("signal", "TERM"))
+        elif action == "die" and "exitCode" in attributes:
+            heard = nanoseconds, action, int(attributes["exitCode"])
+        else:
             return
-        heard = (nanoseconds, action, signal_number(value) if action == "kill" else int(value))
         with self._lock:
             events = self._events.pop(event["Actor"]["ID"], [])
             self._events[event["Actor"]["ID"]] = sorted({*events, heard})[-MAX_EVENTS:]
