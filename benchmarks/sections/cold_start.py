@@ -78,6 +78,7 @@ def run(folder: Path, quick: bool) -> Section:
 def engine() -> Iterator[Containers]:
     with closing(APIClient(base_url=HOST, version="auto", timeout=120)) as api:
         api.import_image_from_data(image(), repository=IMAGE, changes=["CMD /agent"])
+        remove_marks(api)  # of the installation that another section had
         containers = Containers(api)
         remove_marks(api)  # each measurement has a database of its own
         try:
