@@ -16,9 +16,10 @@ from tests.docker.support.containers import remove_marks
 from tests.docker.support.engine import HOST, containers, docker_api
 from tests.docker.support.engine_log import EngineLog
 from tests.docker.support.faulty_proxy import FaultyProxy
+from tests.docker.support.own_engine import own_engine
 from tests.servers import Server, wait_for
 
-__all__ = ["containers", "docker_api"]
+__all__ = ["containers", "docker_api", "own_engine"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,84 +1,24 @@
 """The engine hangs, restarts, is killed and comes back; the database is locked: nothing is lost, told twice or left."""
 
-import os
-import shutil
 import signal
 import sqlite3
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from django.db import connection
-from docker import APIClient
 
 from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.state_machine import State
-from lifecycle.workers import processes
-from tests.conftest import need
-from tests.docker.support.containers import IMAGE, Containers, image, remove_marks
+from tests.docker.support.containers import remove_marks
 from tests.docker.support.engine_log import EngineLog, agree, told_by_dormouse
 from tests.docker.support.from_outside import WORK, dispatch, logged, types
-from tests.servers import DEADLINE_SECONDS, PROJECT, wait_for
+from tests.docker.support.own_engine import OwnEngine
+from tests.servers import DEADLINE_SECONDS, wait_for
 
 #: An engine that hangs is given up after a question's 10 s, or a call's 60 s.
 PATIENCE_SECONDS = 3 * DEADLINE_SECONDS
-
-
-class OwnEngine:
-    """A Docker Engine of these tests alone, which may be stopped, frozen and killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.host = self.start()
-        self.api = APIClient(base_url=self.host, version="auto", timeout=120)
-        self.api.import_image_from_data(image(), repository=IMAGE, changes=["CMD /agent"])
-        self.containers = Containers(self.api)
-
-    def start(self) -> str:
-        return self._call("start").stdout.strip()
-
-    def stop(self) -> None:
-        self._call("stop")
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self._pid, number)
-
-    def kill(self) -> None:
-        pid = self._pid
-        os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: processes.start_ticks(pid) is None)
-        for file in ("docker.pid", "exec/containerd/containerd.pid"):  # whose processes may be zombies here
-            (self.folder / file).unlink()
-
-    def mend(self) -> None:
-        """Whatever was done to it."""
-        if (self.folder / "docker.pid").exists():
-            self.send(signal.SIGCONT)
-        else:
-            self.start()
-
-    @property
-    def _pid(self) -> int:
-        return int((self.folder / "docker.pid").read_text())
-
-    def _call(self, action: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(PROJECT / ".ci/dockerd"), action, str(self.folder)]
-        return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
-
-
-@pytest.fixture(scope="module")
-def own_engine() -> Iterator[OwnEngine]:
-    need("docker", shutil.which("dockerd") and os.getuid() == 0, "apt-get install docker.io, and run as root")
-    folder = Path(tempfile.mkdtemp(prefix="dm"))  # a socket's path is short
-    engine = OwnEngine(folder)
-    yield engine
-    engine.api.close()
-    engine.stop()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from lifecycle.engines.labels import ENABLE, PREFIX
 BUSYBOX = Path("/bin/busybox")
 IMAGE = "dormouse-test-agent"
 PORT = 8080
-#: The agent's port is open BOOT seconds after its container runs.
+#: The agent's port is open BOOT seconds after its container runs. At the signal USR2 it takes all memory that it may.
 AGENT = """#!/bin/sh
 trap 'touch /stopping; sleep "${STOP:-0}"; exit 143' TERM
+trap 'exec busybox tail /dev/zero' USR2
 echo "booting"
 sleep "${BOOT:-0}" & wait $!
 echo "listening"

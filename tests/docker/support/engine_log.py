@@ -4,12 +4,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from docker import APIClient
-from docker.errors import NotFound
+from docker.errors import DockerException, NotFound
+from requests import RequestException
+from urllib3.exceptions import HTTPError
 
 from events.models import EventLog
 
@@ -35,16 +37,25 @@ class Told:
 class EngineLog:
     """Docker's events of every container since it was made, by default `start` and `die`.
 
-    They are followed live, because the engine keeps only the latest 256 events.
+    They are followed live, because the engine keeps only the latest 256 events, and none over its restart.
     """
 
-    def __init__(self, api: APIClient, actions: tuple[str, ...] = ("start", "die")) -> None:
+    def __init__(
+        self,
+        api: APIClient,
+        actions: tuple[str, ...] = ("start", "die"),
+        *,
+        is_up: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Begin to follow the events of `actions`. `is_up`: whether an engine that was restarted listens again."""
         self._api = api
+        self._is_up = is_up
         self._actions = actions
         self._since = f"{time.time():.9f}"
         self._told: dict[tuple[str, float, str], Told] = {}
         self._stream = self._ask()
-        threading.Thread(target=self._read, args=[self._stream], daemon=True).start()
+        self._is_closed = False
+        threading.Thread(target=self._follow, daemon=True).start()
 
     def of(self, name: str) -> list[Told]:
         """Return the events of one container, in the order of time, up to now.
@@ -56,11 +67,32 @@ class EngineLog:
         self._read(self._ask(until=f"{time.time():.9f}"))
         return sorted((told for (of, _, _), told in self._told.copy().items() if of == name), key=lambda told: told.at)
 
+    def all(self) -> list[tuple[str, Told]]:
+        """Return all events up to now with the name that the container had, in the order of time."""
+        self._read(self._ask(until=f"{time.time():.9f}"))
+        return sorted(((of, told) for (of, _, _), told in self._told.copy().items()), key=lambda one: one[1].at)
+
     def actions(self, name: str) -> list[str]:
         return [told.what for told in self.of(name)]
 
     def close(self) -> None:
-        self._stream.close()
+        self._is_closed = True
+        self._close_stream()
+
+    def _follow(self) -> None:
+        """Follow the events, and begin again if the engine ends."""
+        while not self._is_closed:
+            with contextlib.suppress(RequestException, HTTPError, DockerException, ValueError):
+                self._read(self._stream)
+            self._close_stream()
+            time.sleep(0.1)
+            with contextlib.suppress(RequestException, DockerException):
+                if self._is_up() and not self._is_closed:  # docker-py leaves a socket open if it cannot connect
+                    self._stream = self._ask()
+
+    def _close_stream(self) -> None:
+        with contextlib.suppress(OSError, HTTPError):
+            self._stream.close()
 
     def _ask(self, **until: Any) -> Any:
         filters = {"type": "container", "event": list(self._actions)}
