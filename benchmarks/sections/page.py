@@ -143,7 +143,8 @@ def cells(what: str, times_ms: list[float], goal_ms: int) -> list[str]:
 def seed(database: Path) -> None:
     instance = """INSERT INTO lifecycle_instance (name, state, since, version, run, incarnation, probed, present,
         label_error, label_warning) VALUES (?, 'asleep', datetime('now'), 0, 1, '', 0, 1, '', '')"""
-    status = "INSERT INTO lifecycle_enginesight (engine, asked, error) VALUES ('process', '2999-01-01', '')"
+    status = """INSERT INTO lifecycle_enginesight (engine, asked, error, near_misses)
+        VALUES ('process', '2999-01-01', '', '[]')"""
     with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
         connection.executemany(INSERT, events(SEED_ROWS))
         connection.executemany(instance, [(f"agent-{number}",) for number in range(INSTANCES)])

@@ -42,7 +42,7 @@ class Leases:
     worker_id: uuid.UUID
     clock: Clock
     neighbours: Neighbours
-    #: The instances whose rows tell of failed work, as far as they were read here.
+    #: The instances whose rows told of failed work when they were last read here.
     with_failed_work: set[str] = field(default_factory=set)
 
     def look(self, name: str) -> tuple[Instance, Inspection] | None:
