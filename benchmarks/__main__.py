@@ -10,7 +10,19 @@ from pathlib import Path
 from benchmarks.report import Section, describe_machine
 from tests.servers import PROJECT
 
-SECTIONS = ["stream", "across", "stalled", "appends", "rows", "cold-start", "swarm", "warm-dispatch", "uploads", "page"]
+SECTIONS = [
+    "stream",
+    "across",
+    "stalled",
+    "appends",
+    "rows",
+    "cold-start",
+    "swarm",
+    "warm-dispatch",
+    "uploads",
+    "observing",
+    "page",
+]
 PAGE = PROJECT / "docs" / "benchmarks.md"
 HEAD = """\
 # Benchmarks
