@@ -1,6 +1,7 @@
 """Everything here needs a swarm of its own."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ from tests.swarm.fixtures import services, swarm_api
 from tests.swarm.support import HOST, Worker
 
 __all__ = ["services", "swarm_api"]
+
+
+@pytest.fixture(autouse=True)
+def no_mark(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test has a database of its own, so the mark of the one before is no neighbour's."""
+    yield
+    if "swarm_api" in request.fixturenames:
+        with closing(SwarmEngine((HOST,))) as found:
+            found.remove_mark()
 
 
 @pytest.fixture

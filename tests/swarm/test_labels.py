@@ -68,6 +68,7 @@ def test_a_task_is_a_label_error_for_the_engine_of_single_containers(engine, ser
     template = {"ContainerSpec": CONTAINER["ContainerSpec"] | labels, "RestartPolicy": {"Condition": "none"}}
     placed = {"Placement": {"Constraints": ["node.role==manager"]}}
     name = services.create(changes={"TaskTemplate": template | placed}, scaled_to=1)
+    wait_for(lambda: services.running(name), what="the task")
     docker = DockerEngine({"DOCKER_HOST": HOST})
     task = wait_for(lambda: [one for one in docker.instances() if one.name.startswith(name)])[0]
     assert "it is a task of a service" in str(docker.inspect(task.name).labels)

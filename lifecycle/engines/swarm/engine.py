@@ -24,6 +24,7 @@ from lifecycle.engines.docker.containers import MAX_NAME
 from lifecycle.engines.swarm import failures
 from lifecycle.engines.swarm.inspection import inspection, listed, read_labels
 from lifecycle.engines.swarm.managers import Managers, get, get_bytes, post
+from lifecycle.engines.swarm.mark import Mark
 from lifecycle.engines.swarm.services import Service, scaled_down, scaled_up, with_tasks
 from lifecycle.engines.swarm.sightings import Sightings
 from lifecycle.engines.swarm.tasks import read_tasks
@@ -57,6 +58,7 @@ class SwarmEngine(Engine):
     """The swarm whose managers are at `hosts`, by default the one that DOCKER_HOST names."""
 
     name = "swarm"
+    keeps_mark = True
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class SwarmEngine(Engine):
         self._scope = scope
         self._network = network
         self._viewpoints: WeakKeyDictionary[Any, Viewpoint] = WeakKeyDictionary()
+        self._mark = Mark(self._managers, scope)
         self._sightings = Sightings()
         #: When the nodes were asked for, and what was said.
         self._latest_nodes: tuple[float, Mapping[str, Mapping[str, Any]]] = (-math.inf, {})
@@ -163,6 +166,18 @@ class SwarmEngine(Engine):
     def heard_end(self, incarnation: str) -> HeardEnd | None:
         """Return that a person asked for the end, if the service was seen at 0 replicas. Else nothing is known."""
         return HeardEnd(frozenset({signal.SIGTERM})) if self._sightings.was_scaled_down(incarnation) else None
+
+    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the labels of a config of the swarm."""
+        return self._mark.make(ours)
+
+    def find_mark(self) -> Mapping[str, str] | None:
+        """Return the labels of the config, or None if there is none."""
+        return self._mark.find()
+
+    def remove_mark(self) -> None:
+        """Remove the config. Do nothing if there is none."""
+        self._mark.remove()
 
     def close(self) -> None:
         """Close the connections to the managers."""

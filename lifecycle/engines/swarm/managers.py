@@ -23,10 +23,15 @@ ASK_SECONDS = 10
 #: How long a connection may take: a manager that is cut off must not use the time of the next one up.
 CONNECT_SECONDS = 3
 
-NO_SERVICE = re.compile(r"service .* not found|no such (service|task)|task .* not found", re.IGNORECASE)
+NO_SERVICE = re.compile(r"(service|config|task) .* not found|no such (service|config|task)", re.IGNORECASE)
+ALREADY_THERE = re.compile(r"name conflicts with an existing object|already exists", re.IGNORECASE)
 OUT_OF_SEQUENCE = re.compile(r"update out of sequence", re.IGNORECASE)
 NO_MANAGER = re.compile(r"not a swarm manager|not part of a swarm|This node is not", re.IGNORECASE)
 NO_LEADER = re.compile(r"does not have a leader|no elected (primary|leader)|lost quorum", re.IGNORECASE)
+
+
+class AlreadyThere(EngineRefused):
+    """The swarm has an object of that name."""
 
 
 class Managers:
@@ -115,6 +120,11 @@ def post(api: Any, path: str, body: Any, **parameters: Any) -> None:
     _send(api, "POST", path, parameters, json=body)
 
 
+def delete(api: Any, path: str) -> None:
+    """Remove what is at a path. Raises requests.HTTPError."""
+    _send(api, "DELETE", path, {})
+
+
 def _send(api: Any, method: str, path: str, parameters: Mapping[str, Any], **options: Any) -> requests.Response:
     url = f"{api.base_url}/v{api.api_version}/{path}"
     response: requests.Response = api.request(
@@ -127,6 +137,8 @@ def _send(api: Any, method: str, path: str, parameters: Mapping[str, Any], **opt
 
 def error_of(call: str, name: str, answer: Answer) -> EngineError:
     """Return what an answer of a manager means that did not do what was asked."""
+    if ALREADY_THERE.search(answer.message):
+        return AlreadyThere(answer.message)
     if OUT_OF_SEQUENCE.search(answer.message):
         return EngineBusy("the service was changed by others at the same moment")
     if NO_LEADER.search(answer.message):
