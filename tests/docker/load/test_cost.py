@@ -29,6 +29,7 @@ def calls(lifecycle):
     """Every request to the engine from now on."""
     made = []
     lifecycle.engine.instances()
+    lifecycle.neighbours.look()
     (client,) = lifecycle.engine._clients.values()
     client.hooks["response"].append(lambda answer, **more: made.append(answer.request.path_url))
     return made
