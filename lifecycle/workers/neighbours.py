@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 #: How often the mark is looked at if nothing is started or stopped.
 LOOK_SECONDS = 5
+#: How long a dispatch waits for the first look of another thread: an engine that hangs would else delay it twice.
+FIRST_LOOK_SECONDS = 1
 #: An installation that found the mark of another one makes its own if there was none for this long. The other one would
 #: have made it anew by then.
 ABSENT_SECONDS = 30
@@ -38,18 +40,26 @@ class Neighbours:
         #: Why the engine keeps no mark. Empty: it does, or needs none.
         self.unguarded = ""
         self._looked: float | None = None
+        #: Set after the first look, also after one that failed.
+        self._first_look = threading.Event()
+        self._has_begun = self._is_watched = False
+        self._lock = threading.Lock()
         self._absent_since: float | None = None
 
     def check(self) -> None:
-        """Raise Neighbour if the latest look found one. Asks the engine only if there was no look yet."""
-        if self._looked is None:
+        """Raise Neighbour if the latest look found one. Asks the engine only if no thread has done that yet."""
+        with self._lock:
+            is_first, self._has_begun = not self._has_begun, True
+        if is_first:
             self.look()
+        self._first_look.wait(FIRST_LOOK_SECONDS)
         if self.found:
             raise replace(self.found)  # each caller raises its own
 
     def look_if_due(self) -> None:
-        """Look if the latest look is a few seconds old, and raise Neighbour as `check` does."""
-        if self._looked is None or self._clock.monotonic() - self._looked >= LOOK_SECONDS:
+        """Look if the latest look is a few seconds old, unless `watch` does that. Raise Neighbour as `check` does."""
+        is_due = self._looked is None or self._clock.monotonic() - self._looked >= LOOK_SECONDS
+        if is_due and not self._is_watched:
             self.look()
         self.check()
 
@@ -63,6 +73,13 @@ class Neighbours:
 
         If the engine does not answer, what the look before found stays true. Raises DatabaseError.
         """
+        self._has_begun = True
+        try:
+            self._look()
+        finally:
+            self._first_look.set()
+
+    def _look(self) -> None:
         if not self._engine.keeps_mark:
             self._note(None)
             return
@@ -95,6 +112,7 @@ class Neighbours:
     def watch(self) -> None:
         """Look again and again, in a thread of its own, so that a process that only dispatches notices a neighbour."""
         if self._engine.keeps_mark:
+            self._has_begun = self._is_watched = True
             threading.Thread(target=self._watch, name="neighbours", daemon=True).start()
 
     def _watch(self) -> None:

@@ -1,6 +1,7 @@
 """Of two installations on one engine and scope, one alone touches the instances, and the other one says why."""
 
 import logging
+import threading
 import uuid
 
 import pytest
@@ -253,3 +254,23 @@ def test_the_command_says_that_the_engine_does_not_answer(settings, monkeypatch,
     engine.before["mark"].append(raising(EngineUnreachable("no answer in time")))
     with pytest.raises(CommandError, match="no answer in time"):
         call_command("take_over")
+
+
+def test_an_engine_that_hangs_is_waited_for_by_one_thread_alone(neighbours, engine, monkeypatch):
+    monkeypatch.setattr(installation, "our_mark", lambda: OTHER)  # the database belongs to the test's own thread
+    begun, go_on = threading.Event(), threading.Event()
+    engine.before["mark"].append(lambda: begun.set() or go_on.wait(60))
+    first = threading.Thread(target=neighbours.check)
+    first.start()
+    assert begun.wait(60)
+    neighbours.check()  # returns though the engine has not answered
+    assert engine.count("mark") == 1
+    go_on.set()
+    first.join()
+
+
+def test_an_engine_that_did_not_answer_at_first_is_not_asked_by_every_caller(neighbours, engine):
+    engine.before["mark"].append(raising(EngineUnreachable("no answer")))
+    for _ in range(3):
+        neighbours.check()
+    assert engine.count("mark") == 1
