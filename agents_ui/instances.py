@@ -271,6 +271,8 @@ class EngineNotice:
     near_misses: tuple[str, ...] = ()
     #: Which other installation manages the instances, as sentences. Empty: this one does.
     neighbour: str = ""
+    #: What is said of another installation that leaves them alone, because this one manages them.
+    refused_neighbour: str = ""
 
 
 def overview() -> Overview:
@@ -323,5 +325,13 @@ def engine_notice() -> EngineNotice:
     has_answered = latest.answered == latest.asked
     misses = tuple(latest.near_misses)
     return EngineNotice(
-        engine, latest.error, latest.answered, latest.asked, is_stale, has_answered, misses, latest.neighbour
+        engine,
+        latest.error,
+        latest.answered,
+        latest.asked,
+        is_stale,
+        has_answered,
+        misses,
+        latest.neighbour,
+        latest.refused_neighbour,
     )

@@ -234,6 +234,8 @@ class EngineStatus(models.Model):
     near_misses = models.JSONField(blank=True, default=list)
     #: Which other installation manages the instances of this engine and scope, as sentences. Empty: this one does.
     neighbour = models.TextField(blank=True, default="", db_default="")
+    #: What is said of another installation that leaves the instances alone, because this one manages them.
+    refused_neighbour = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         db_table = "lifecycle_enginesight"

@@ -14,6 +14,9 @@ from lifecycle.exceptions import LabelError, Outcome
 
 __all__ = ["Address", "Engine", "Inspection", "ListedInstance", "Outcome", "Phase"]
 
+#: The kinds of marks: of the installation that manages the instances, and of one that found that and leaves them alone.
+OWNER, REFUSED = "mark", "refused"
+
 #: A host and a port.
 Address = tuple[str, int]
 
@@ -235,18 +238,18 @@ class Engine(ABC):
         """
         return None
 
-    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+    def mark(self, ours: Mapping[str, str], kind: str = OWNER) -> Mapping[str, str]:
         """Return the labels of the mark of this engine and scope. If there is none, make it with the labels `ours`.
 
         Of several installations that call this at once, one makes the mark. Only for an engine that `keeps_mark`.
         """
         raise NotImplementedError
 
-    def find_mark(self) -> Mapping[str, str] | None:
+    def find_mark(self, kind: str = OWNER) -> Mapping[str, str] | None:
         """Return the labels of the mark, or None if there is none. Only for an engine that `keeps_mark`."""
         raise NotImplementedError
 
-    def remove_mark(self) -> None:
+    def remove_mark(self, kind: str = OWNER) -> None:
         """Remove the mark. Do nothing if there is none. Only for an engine that `keeps_mark`."""
         raise NotImplementedError
 

@@ -266,12 +266,13 @@ class Reconciler:
     def _note_status(self, error: str, *, answered: bool, neighbour: str = "") -> None:
         """Note whether the engine answered, what went wrong, and which other installation has its instances."""
         now = self._clock.now()
-        values: dict[str, Any] = {"asked": now, "error": error, "neighbour": neighbour}
+        refused = self._lifecycle.neighbours.refused
+        values: dict[str, Any] = {"asked": now, "error": error, "neighbour": neighbour, "refused_neighbour": refused}
         values["answered"] = now if answered else None
         status, is_new = EngineStatus.objects.get_or_create(engine=self._engine.name, defaults=values)
-        has_changed = (status.error, status.neighbour) != (error, neighbour)
+        has_changed = (status.error, status.neighbour, status.refused_neighbour) != (error, neighbour, refused)
         if not is_new and (has_changed or _is_old(status.asked, now)):
-            status.asked, status.error, status.neighbour = now, error, neighbour
+            status.asked, status.error, status.neighbour, status.refused_neighbour = now, error, neighbour, refused
             status.answered = now if answered else status.answered
             status.save()
 

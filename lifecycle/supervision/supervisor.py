@@ -99,11 +99,14 @@ class Supervisor:
             self._run_in_thread(lambda row=row: stopping.stop_disabled(row))  # type: ignore[misc]
 
     def _has_neighbour(self) -> bool:
+        neighbours = self._lifecycle.neighbours
         try:
-            self._lifecycle.neighbours.look_if_due()
+            neighbours.look_if_due()
         except Neighbour as neighbour:
             self._reconciler.note_neighbour(neighbour)
             return True
+        finally:
+            neighbours.look_for_refused()
         return False
 
     def _note_failed_sweep(self, error: Exception) -> None:

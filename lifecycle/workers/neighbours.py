@@ -5,6 +5,7 @@ before each start and stop. If it is gone, it is made anew.
 """
 
 import logging
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,8 +13,8 @@ from dataclasses import replace
 from django.db import DatabaseError, connections
 
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine
-from lifecycle.exceptions import EngineRefused, EngineUnreachable, Neighbour
+from lifecycle.engines.base import REFUSED, Engine
+from lifecycle.exceptions import EngineError, EngineRefused, EngineUnreachable, Neighbour
 from lifecycle.workers import installation
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ FIRST_LOOK_SECONDS = 1
 #: An installation that found the mark of another one makes its own if there was none for this long. The other one would
 #: have made it anew by then.
 ABSENT_SECONDS = 30
+#: An installation that was refused says so with a mark of its own. The owner removes that after REFUSED_SECONDS; if it
+#: is not made anew within GONE_SECONDS, the other installation does not run any more.
+REFUSED_SECONDS, GONE_SECONDS = 30, 15
 #: How often a mark that is removed is made again by the other installation before `take_over` gives up.
 TAKE_OVER_TRIES = 20
 
@@ -39,6 +43,10 @@ class Neighbours:
         self.found: Neighbour | None = None
         #: Why the engine keeps no mark. Empty: it does, or needs none.
         self.unguarded = ""
+        #: What is said of an installation that found our mark, and leaves the instances alone. Empty: there is none.
+        self.refused = ""
+        self._refused_since: float | None = None
+        self._refused_seen = self._asked_for_refused = -math.inf
         self._looked: float | None = None
         #: Set after the first look, also after one that failed.
         self._first_look = threading.Event()
@@ -94,6 +102,26 @@ class Neighbours:
             return
         self._note(None if installation.is_same(mark, ours) else _neighbour(mark, ours))
 
+    def look_for_refused(self) -> None:
+        """Say to the owner that we were refused, or find out whether another installation says so to us.
+
+        For supervisors, which tell the page. Does nothing if that was done a few seconds ago. Raises DatabaseError.
+        """
+        now = self._clock.monotonic()
+        if self.unguarded or not self._engine.keeps_mark or now - self._asked_for_refused < LOOK_SECONDS:
+            return
+        if self._looked is None or now - self._looked > 2 * LOOK_SECONDS:  # the engine does not answer
+            return
+        self._asked_for_refused = now
+        try:
+            if self.found:
+                self._engine.mark(installation.our_mark(), REFUSED)
+                self.refused = ""
+            else:
+                self._note_refused(self._engine.find_mark(REFUSED))
+        except EngineError as error:  # only this hint is lost
+            logger.debug("Whether another Dormouse was refused is not known: %s", error)
+
     def take_over(self) -> str:
         """Replace the mark by ours. Return what the mark before said, or an empty text if it was ours already.
 
@@ -136,6 +164,23 @@ class Neighbours:
         if now - self._absent_since < ABSENT_SECONDS:
             raise EngineUnreachable("the neighbour's mark is gone, and it may make it anew")
         return self._engine.mark(ours)
+
+    def _note_refused(self, mark: Mapping[str, str] | None) -> None:
+        now = self._clock.monotonic()
+        if mark is None:
+            self._refused_since = None
+            if now - self._refused_seen > GONE_SECONDS:
+                self.refused = ""
+            return
+        if not self.refused:
+            logger.warning(
+                "Another Dormouse wants the agents of this engine and scope: %s", installation.describe(mark)
+            )
+        self.refused, self._refused_seen = installation.describe(mark), now
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        if now - self._refused_since > REFUSED_SECONDS:
+            self._engine.remove_mark(REFUSED)
+            self._refused_since = None
 
     def _note(self, found: Neighbour | None, unguarded: str = "") -> None:
         before, self.found = self.found, found

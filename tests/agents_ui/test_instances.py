@@ -148,6 +148,13 @@ def test_a_neighbour_is_said_with_what_its_mark_says(signed_in: Client, now: dat
     assertContains(page, "it is on host &lt;build-7&gt;")
 
 
+def test_a_neighbour_that_was_refused_is_said_on_the_owners_page(signed_in: Client, now: datetime):
+    EngineStatus.objects.update(refused_neighbour="host <build-7>")
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Another Dormouse wants these agents.")
+    assertContains(page, "host &lt;build-7&gt;")
+
+
 def test_the_fragment_is_sent_again_when_a_neighbour_is_found(signed_in: Client, now: datetime):
     tag = signed_in.get(ADDRESS)["ETag"]
     EngineStatus.objects.update(neighbour="it is on host build-7")

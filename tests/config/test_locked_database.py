@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from lifecycle.models import Worker
 from tests.servers import PROJECT, wait_for
 
-HOLD_SECONDS = 60 if os.environ.get("DORMOUSE_LONG") else 10
+HOLD_SECONDS = 144 if os.environ.get("DORMOUSE_LONG") else 10
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif("DORMOUSE_TEST_DATABASE_URL" in os.environ, reason="SQLite alone has one writer for each file"),

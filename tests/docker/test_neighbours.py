@@ -10,8 +10,7 @@ import httpx
 import pytest
 from docker.errors import NotFound
 
-from lifecycle.engines.docker.engine import MARK
-from lifecycle.models import Instance
+from lifecycle.models import EngineStatus, Instance
 from lifecycle.state_machine import State
 from lifecycle.workers.neighbours import Neighbours
 from tests.docker.support.engine import HOST
@@ -19,6 +18,7 @@ from tests.docker.support.faulty_proxy import Canned
 from tests.docker.support.from_outside import WORK, dispatch
 from tests.servers import PROJECT, wait_for
 
+MARK = "dormouse-mark"
 MANAGES = "manages the agents of this engine and scope"
 
 
@@ -93,6 +93,7 @@ def test_a_second_installation_stops_no_work_and_says_why(first, second, contain
     working.join()
     assert answers[0].text == "working on: a letter\ndone\n"
     assert MANAGES not in first.log.read_text()
+    wait_for(lambda: EngineStatus.objects.exclude(refused_neighbour=""), what="the first one's page to say so, too")
 
 
 def test_a_kill_changes_nothing_and_take_over_changes_everything(first, second, containers, docker_api):

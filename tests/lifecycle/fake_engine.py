@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
+from lifecycle.engines.base import OWNER, Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.labels import Labels
 from lifecycle.exceptions import EngineRefused, LabelError, Missing, StartRejected
 
@@ -90,8 +90,8 @@ class FakeEngine(Engine):
     def __init__(self) -> None:
         self.boxes: dict[str, Box] = {}
         self.ends: dict[str, HeardEnd] = {}
-        #: The labels of its mark.
-        self.marked: Mapping[str, str] | None = None
+        #: By kind: the labels of its marks.
+        self.marks: dict[str, Mapping[str, str]] = {}
         #: Whether its events do not arrive.
         self.is_deaf = False
         #: Every call: ("start", "reviewer-default").
@@ -172,20 +172,31 @@ class FakeEngine(Engine):
             return Outcome.ALREADY_SO
         return self._change_phase("resume", box, None)
 
-    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
-        self._call("mark")
-        self.marked = ours if self.marked is None else self.marked
+    def mark(self, ours: Mapping[str, str], kind: str = OWNER) -> Mapping[str, str]:
+        self._call("mark" if kind == OWNER else f"mark {kind}")
+        found = self.marks.setdefault(kind, ours)
         self._call_after("mark")
-        return self.marked
+        return found
 
-    def find_mark(self) -> Mapping[str, str] | None:
-        self._call("find_mark")
-        return self.marked
+    def find_mark(self, kind: str = OWNER) -> Mapping[str, str] | None:
+        self._call("find_mark" if kind == OWNER else f"find_mark {kind}")
+        return self.marks.get(kind)
 
-    def remove_mark(self) -> None:
-        self._call("remove_mark")
-        self.marked = None
+    def remove_mark(self, kind: str = OWNER) -> None:
+        self._call("remove_mark" if kind == OWNER else f"remove_mark {kind}")
+        self.marks.pop(kind, None)
         self._call_after("remove_mark")
+
+    @property
+    def marked(self) -> Mapping[str, str] | None:
+        """The labels of the mark of the installation that manages its instances."""
+        return self.marks.get(OWNER)
+
+    @marked.setter
+    def marked(self, labels: Mapping[str, str] | None) -> None:
+        self.marks.pop(OWNER, None)
+        if labels is not None:
+            self.marks[OWNER] = labels
 
     def _change_phase(self, call: str, box: Box, between: Phase | None) -> Outcome:
         was_so = box.between is between

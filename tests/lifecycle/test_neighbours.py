@@ -7,14 +7,14 @@ import uuid
 import pytest
 from django.core.management import CommandError, call_command
 
-from lifecycle.engines.base import Phase
+from lifecycle.engines.base import REFUSED, Phase
 from lifecycle.exceptions import EngineRefused, EngineUnreachable, Neighbour
 from lifecycle.models import EngineStatus, Installation
 from lifecycle.orders import Order, Trigger
 from lifecycle.state_machine import State
 from lifecycle.supervision.supervisor import Supervisor
 from lifecycle.workers import installation
-from lifecycle.workers.neighbours import ABSENT_SECONDS, LOOK_SECONDS, Neighbours
+from lifecycle.workers.neighbours import ABSENT_SECONDS, GONE_SECONDS, LOOK_SECONDS, REFUSED_SECONDS, Neighbours
 from tests.lifecycle.conftest import NAME, make_row, row
 
 pytestmark = pytest.mark.django_db
@@ -73,7 +73,7 @@ def test_a_sweep_of_a_second_installation_touches_nothing_and_tells_the_page(lif
     box.begin()
     engine.marked = OTHER
     Supervisor(lifecycle).sweep()
-    assert {call for call, _ in engine.calls} <= {"mark", "find_mark"}
+    assert {call for call, _ in engine.calls} == {"mark", "mark refused"}
     status = EngineStatus.objects.get()
     assert (status.error, status.answered) == ("", status.asked)
     assert "host build-7" in status.neighbour
@@ -254,6 +254,44 @@ def test_the_command_says_that_the_engine_does_not_answer(settings, monkeypatch,
     engine.before["mark"].append(raising(EngineUnreachable("no answer in time")))
     with pytest.raises(CommandError, match="no answer in time"):
         call_command("take_over")
+
+
+@pytest.fixture
+def refused(engine):
+    engine.marks[REFUSED] = OTHER
+
+
+def page_says():
+    return EngineStatus.objects.get().refused_neighbour
+
+
+def test_the_page_of_the_owner_says_who_was_refused_until_that_one_is_gone(lifecycle, engine, clock, refused, caplog):
+    supervisor = Supervisor(lifecycle)
+    for _ in range(REFUSED_SECONDS // LOOK_SECONDS + 2):
+        supervisor.sweep()
+        assert "host build-7" in page_says()
+        clock.sleep(LOOK_SECONDS)
+    assert REFUSED not in engine.marks, "only one that still runs makes it anew"
+    for _ in range(GONE_SECONDS // LOOK_SECONDS + 1):
+        supervisor.sweep()
+        clock.sleep(LOOK_SECONDS)
+    assert page_says() == ""
+    assert sum("wants the agents" in record.message for record in caplog.records) == 1
+
+
+def test_a_refused_one_that_goes_on_stays_on_the_page(lifecycle, engine, clock, refused):
+    supervisor = Supervisor(lifecycle)
+    for _ in range(3 * REFUSED_SECONDS // LOOK_SECONDS):
+        supervisor.sweep()
+        assert "host build-7" in page_says()
+        clock.sleep(LOOK_SECONDS)
+        engine.marks[REFUSED] = OTHER
+
+
+def test_a_filter_that_forbids_that_mark_costs_only_the_hint(lifecycle, engine, box, refused):
+    engine.before[f"find_mark {REFUSED}"].append(raising(EngineRefused("403")))
+    Supervisor(lifecycle).sweep()
+    assert (page_says(), row().state) == ("", State.ASLEEP)
 
 
 def test_an_engine_that_hangs_is_waited_for_by_one_thread_alone(neighbours, engine, monkeypatch):

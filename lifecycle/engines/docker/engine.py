@@ -19,7 +19,7 @@ import requests
 from docker.errors import DockerException, NotFound
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
+from lifecycle.engines.base import OWNER, Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker import containers
 from lifecycle.engines.docker.addresses import Viewpoint, engine_host, is_on_host_network, networks_of
@@ -70,8 +70,6 @@ CHANGES = (
     "died",
     "remove",
 )
-#: The volume that says which installation manages the containers without a scope. Other scopes add their name to it.
-MARK = "dormouse-mark"
 #: The names that Docker allows.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -190,41 +188,41 @@ class DockerEngine(Engine):
         """Return what the events that `watch_changes` has read said of the end."""
         return self._heard.end_of(incarnation)
 
-    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+    def mark(self, ours: Mapping[str, str], kind: str = OWNER) -> Mapping[str, str]:
         """Return the labels of a volume. Making one that exists changes nothing."""
-        found = self.find_mark()
+        found = self.find_mark(kind)
         if found is not None:
             return found
         made = {**ours, f"{labels.PREFIX}scope": self._scope}
-        self._call("mark", "", lambda api: api.create_volume(self._mark_name, labels=made))
+        self._call("mark", "", lambda api: api.create_volume(self._mark_name(kind), labels=made))
         # The answer to that may lack the labels: Docker 20.10 forgets to tell them after its restart.
-        found = self.find_mark()
+        found = self.find_mark(kind)
         if found is None:
             raise EngineBusy("the mark was removed as soon as it was made")
         return found
 
-    def find_mark(self) -> Mapping[str, str] | None:
+    def find_mark(self, kind: str = OWNER) -> Mapping[str, str] | None:
         """Return the labels of the volume, or None if there is none."""
 
         def ask(api: Any) -> Mapping[str, str] | None:
             with suppress(NotFound):
-                return api.inspect_volume(self._mark_name)["Labels"] or {}
+                return api.inspect_volume(self._mark_name(kind))["Labels"] or {}
             return None
 
         return self._call("find mark", "", ask)
 
-    def remove_mark(self) -> None:
+    def remove_mark(self, kind: str = OWNER) -> None:
         """Remove the volume. Do nothing if there is none."""
 
         def ask(api: Any) -> None:
             with suppress(NotFound):
-                api.remove_volume(self._mark_name)
+                api.remove_volume(self._mark_name(kind))
 
         self._call("remove mark", "", ask)
 
-    @property
-    def _mark_name(self) -> str:
-        return f"{MARK}.{self._scope}" if self._scope else MARK
+    def _mark_name(self, kind: str) -> str:
+        name = f"dormouse-{kind}"
+        return f"{name}.{self._scope}" if self._scope else name
 
     def _read_names(self, stream: Any) -> Iterator[str]:
         with _errors("events", ""):

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from docker.errors import NotFound
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Engine, HeardEnd, Inspection, ListedInstance, Outcome
+from lifecycle.engines.base import OWNER, Engine, HeardEnd, Inspection, ListedInstance, Outcome
 from lifecycle.engines.docker.addresses import Viewpoint, engine_host, networks_of
 from lifecycle.engines.docker.containers import MAX_NAME
 from lifecycle.engines.swarm import failures
@@ -167,17 +167,17 @@ class SwarmEngine(Engine):
         """Return that a person asked for the end, if the service was seen at 0 replicas. Else nothing is known."""
         return HeardEnd(frozenset({signal.SIGTERM})) if self._sightings.was_scaled_down(incarnation) else None
 
-    def mark(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+    def mark(self, ours: Mapping[str, str], kind: str = OWNER) -> Mapping[str, str]:
         """Return the labels of a config of the swarm."""
-        return self._mark.make(ours)
+        return self._mark.make(ours, kind)
 
-    def find_mark(self) -> Mapping[str, str] | None:
+    def find_mark(self, kind: str = OWNER) -> Mapping[str, str] | None:
         """Return the labels of the config, or None if there is none."""
-        return self._mark.find()
+        return self._mark.find(kind)
 
-    def remove_mark(self) -> None:
+    def remove_mark(self, kind: str = OWNER) -> None:
         """Remove the config. Do nothing if there is none."""
-        self._mark.remove()
+        self._mark.remove(kind)
 
     def close(self) -> None:
         """Close the connections to the managers."""

@@ -36,7 +36,7 @@ def calls(lifecycle):
 
 
 def test_a_sweep_over_five_hundred_takes_at_most_three_engine_calls(sleepers, lifecycle, calls):
-    """And once a minute one more, which looks for misspelt labels, and every few seconds one for the mark."""
+    """And once a minute one more, which looks for misspelt labels, and every few seconds two for the marks."""
     supervisor = Supervisor(lifecycle)
     for _ in range(5):
         calls.clear()
@@ -45,5 +45,5 @@ def test_a_sweep_over_five_hundred_takes_at_most_three_engine_calls(sleepers, li
         filtered = [call for call in asked if "/json?" not in call or "filters=" in call]
         assert 1 <= len(filtered) <= 3, calls
         assert len(asked) - len(filtered) <= 1, calls
-        assert len(calls) - len(asked) <= 1, calls
+        assert len(calls) - len(asked) <= 2, calls
     assert Instance.objects.filter(name__in=sleepers, state=State.ASLEEP).count() == SLEEPERS

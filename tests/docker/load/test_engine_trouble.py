@@ -12,13 +12,15 @@ from django.db import connection
 from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.state_machine import State
 from tests.docker.support.containers import remove_marks
-from tests.docker.support.engine_log import EngineLog, agree, told_by_dormouse
+from tests.docker.support.engine_log import LONG, EngineLog, agree, told_by_dormouse
 from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.docker.support.own_engine import OwnEngine
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 #: An engine that hangs is given up after a question's 10 s, or a call's 60 s.
 PATIENCE_SECONDS = 3 * DEADLINE_SECONDS
+#: For how long an engine is away that comes back.
+AWAY_SECONDS = 60 if LONG else 0
 
 
 @pytest.fixture
@@ -87,6 +89,7 @@ def test_an_engine_that_comes_back_is_followed_again(own, server, how):
         ("the Docker Engine cannot be reached", "the connection to the Docker Engine failed")
     )
     assert dispatch(server, name).json()["cause"] == "engine_unreachable"
+    time.sleep(AWAY_SECONDS)
     own.start()
     wait_for(lambda: row(name).state == State.ASLEEP, PATIENCE_SECONDS, "its sleep to be seen")
     assert "lazy_stopped" not in types(name)
@@ -95,6 +98,27 @@ def test_an_engine_that_comes_back_is_followed_again(own, server, how):
     own.api.restart(name, timeout=0)
     wait_for(lambda: row(name).incarnation != before, what="a change that no list shows to be heard of")
     assert "Traceback" not in server.log.read_text()
+
+
+def test_an_engine_that_is_upgraded_under_its_containers_changes_nothing(own, server):
+    """With `--live-restore` the containers run on while the engine is away."""
+    own.stop()
+    own.start("--live-restore")
+    name = own.containers.create(**WORK)
+    assert dispatch(server, name).status_code == 200
+    before = row(name)
+    own.stop_alone()
+    wait_for(lambda: EngineStatus.objects.exclude(error="").first(), PATIENCE_SECONDS, "the page to say so")
+    time.sleep(AWAY_SECONDS)
+    own.start("--live-restore")
+    wait_for(lambda: EngineStatus.objects.filter(error=""), PATIENCE_SECONDS, "the engine to be seen again")
+    assert wait_for(lambda: dispatch(server, name).status_code == 200, PATIENCE_SECONDS)
+    after = row(name)
+    assert (after.state, after.run, after.incarnation) == (State.READY, before.run, before.incarnation)
+    assert types(name) == ["lazy_started"]
+    own.containers.remove_all()
+    own.stop_alone()
+    own.start()
 
 
 def test_an_engine_that_restarts_ends_the_paused_ones_and_they_are_started_again(own, server):

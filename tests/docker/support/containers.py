@@ -10,7 +10,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import NotFound
 
-from lifecycle.engines.docker.engine import MARK
+from lifecycle.engines.base import OWNER, REFUSED
 from lifecycle.engines.labels import ENABLE, PREFIX
 
 BUSYBOX = Path("/bin/busybox")
@@ -133,5 +133,6 @@ class Containers:
 
 def remove_marks(api: APIClient) -> None:
     """Remove the marks of all installations, as if none had ever used this engine."""
-    for volume in api.volumes(filters={"name": MARK})["Volumes"] or []:
-        api.remove_volume(volume["Name"])
+    for kind in (OWNER, REFUSED):
+        for volume in api.volumes(filters={"name": f"dormouse-{kind}"})["Volumes"] or []:
+            api.remove_volume(volume["Name"])

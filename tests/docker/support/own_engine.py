@@ -28,8 +28,8 @@ class OwnEngine:
         self.api.import_image_from_data(image(), repository=IMAGE, changes=["CMD /agent"])
         self.containers = Containers(self.api)
 
-    def start(self) -> str:
-        return self._call("start").stdout.strip()
+    def start(self, *options: str) -> str:
+        return self._call("start", *options).stdout.strip()
 
     def stop(self) -> None:
         self._call("stop")
@@ -41,6 +41,12 @@ class OwnEngine:
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self._pid, number)
+
+    def stop_alone(self) -> None:
+        """Stop the engine, which leaves its containers running if it was started with `--live-restore`."""
+        pid = self._pid
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: processes.start_ticks(pid) is None)
 
     def kill(self) -> None:
         pid = self._pid
@@ -60,8 +66,8 @@ class OwnEngine:
     def _pid(self) -> int:
         return int((self.folder / "docker.pid").read_text())
 
-    def _call(self, action: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(PROJECT / ".ci/dockerd"), action, str(self.folder)]
+    def _call(self, action: str, *options: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(PROJECT / ".ci/dockerd"), action, str(self.folder), *options]
         return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
 
 
