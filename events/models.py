@@ -186,7 +186,7 @@ class LogFloor(models.Model):
 
 
 class EventCount(models.Model):
-    """How many events of one kind were ever recorded. See `events.counts`."""
+    """A count of the events of one kind that were ever recorded. See `events.counts`."""
 
     type = models.CharField(max_length=100)
     instance = models.CharField(max_length=255, blank=True, default="")

@@ -31,7 +31,7 @@ class Limits:
 
 @dataclass
 class Sent:
-    """What the streams of this process have sent."""
+    """Counts of what the streams of this process have sent."""
 
     events: int = 0
 
