@@ -1,5 +1,7 @@
 """The text of a token is in no table, log, event or page."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 from django.db import connection
@@ -32,6 +34,8 @@ def test_a_token_that_was_used_is_nowhere(serve, debug):
     assert {200, 201, 302, 400, 401, 404, 405} <= {answer.status_code for answer in answers}
     assert [answer.url.path for answer in answers if text in answer.text] == []
     assert text not in server.log.read_text()
+    shown = [Path(f"/proc/{server.process.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+    assert [one for one in shown if text.encode() in one] == []
     assert [row for row in everything_in_the_database() if text in row] == []
 
 
