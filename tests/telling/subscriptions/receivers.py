@@ -42,6 +42,9 @@ class Receiver(ThreadingHTTPServer):
         #: Headers and body of each request, and what was answered with 2xx of them.
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.taken: list[tuple[dict[str, str], bytes]] = []
+        #: Whose signatures are verified when they come, because the library refuses those that are 5 minutes old.
+        self.secret = ""
+        self.verified = 0
         self.url = f"http://127.0.0.1:{self.server_port}/hook"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -76,6 +79,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         got = ({name.lower(): value for name, value in self.headers.items()}, body)
         self.server.requests.append(got)
+        if self.server.secret:
+            Webhook(self.server.secret).verify(body, got[0])
+            self.server.verified += 1
         self.server.behave(self, len(self.server.requests))
 
     do_GET = do_POST
