@@ -49,7 +49,7 @@ class Card:
     @property
     def group(self) -> str:
         """The name of the group in which it is counted: the first of GROUPS that fits."""
-        if self.is_alarming or self.exit or self.stop_failure or self.has_failed_at_work:
+        if self.is_alarming or self.has_just_exited or self.stop_failure or self.has_failed_at_work:
             return "failed"
         if self.instance.label_error:
             return "in error"
@@ -160,6 +160,11 @@ class Card:
     def exited_at(self) -> datetime | None:
         """The time when its latest run ended."""
         return parse_datetime(str((self.instance.exit or {}).get("at", "")))
+
+    @property
+    def has_just_exited(self) -> bool:
+        """True if its latest run ended by itself, less than a day ago."""
+        return bool(self.exit) and (self.exited_at is None or self.now - self.exited_at < FADES_AFTER)
 
     @cached_property
     def trouble_event(self) -> int | None:

@@ -284,6 +284,18 @@ def test_the_end_of_a_run_tells_why_its_work_failed(signed_in: Client, now: date
     assertNotContains(page, "Failed at work")
 
 
+def test_an_end_by_itself_fades_after_a_day(signed_in: Client, now: datetime):
+    ended = {"exit_code": 3, "cause": "exited", "ran_seconds": 184, "work_in_flight": 1}
+    instance("yesterday", exit=ended | {"at": (now - timedelta(hours=25)).isoformat()})
+    assertNotContains(signed_in.get(ADDRESS), "trouble bad")
+    instance("today", exit=ended | {"at": now.isoformat()})
+    page = signed_in.get(ADDRESS)
+    assertContains(page, "Ended by itself", count=2)
+    assertContains(page, "trouble bad", count=1)
+    assertContains(page, "1 failed")
+    assertContains(page, "1 asleep")
+
+
 def test_a_disabled_one_says_why_and_comes_before_those_at_work(signed_in: Client, now: datetime):
     Lease.objects.create(instance=instance("worker", state="ready"), worker=UUID, since=now)
     instance("key", disabled={"at": now.isoformat(), "reason": "model key rotated", "force": False, "by": "alice"})
