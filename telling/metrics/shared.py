@@ -27,7 +27,7 @@ STOPS = {
     "stopped": ("container.lazy_stopped", (Trigger.IDLE, Trigger.SLEEP, Trigger.DISABLED)),
     "failed": ("container.lazy_stop_failed", ()),
 }
-EXITS = ("container.exited", ("exited", "oom"))
+EXITS = ("container.exited", ("exited", "oom", "lost"))
 
 
 @dataclass(frozen=True)

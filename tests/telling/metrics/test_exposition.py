@@ -57,13 +57,15 @@ def test_starts_stops_and_exits_are_counted_by_agent():
     record("container.lazy_stopped", instance="a", data={"trigger": "sleep"})
     record("container.lazy_stopped", instance="a", data={})  # of an earlier version
     record("container.exited", instance="a", data={"cause": "oom"})
+    record("container.exited", instance="a", data={"cause": "lost"})
     found = scrape()
     starts, stops = found["dormouse_agent_starts_total"], found["dormouse_agent_stops_total"]
     assert starts[of(agent="a", outcome="started", cause="")] == 2
     assert starts[of(agent="a", outcome="failed", cause="oom")] == 1
     assert stops[of(agent="a", outcome="stopped", trigger="sleep")] == 1
     assert stops[of(agent="a", outcome="stopped", trigger="")] == 1
-    assert found["dormouse_agent_exits_total"][of(agent="a", cause="oom")] == 1
+    exits = found["dormouse_agent_exits_total"]
+    assert (exits[of(agent="a", cause="oom")], exits[of(agent="a", cause="lost")]) == (1, 1)
     assert found["dormouse_events_total"][of(type="container.lazy_started")] == 2
 
 
