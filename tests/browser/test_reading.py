@@ -185,6 +185,7 @@ def test_the_keyboard_reaches_everything_in_the_order_seen(server: Server, sign_
     record("a.b", instance="b")
     page = sign_in(server)
     is_live(page)
+    loads_the_rest(page)  # only then is there a button that copies the details
     page.locator(".row summary").press("Enter")
     page.locator(".filter summary").press("Enter")
     page.evaluate("document.activeElement.blur()")
