@@ -14,6 +14,7 @@ from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, row
 from tests.lifecycle.dispatch.agent import answer as answer_of
 from tests.lifecycle.dispatch.caller import PROXY, TOKEN, call, post, scope_of
+from tests.servers import wait_for
 
 ALICE = {"by": "alice", "by_kind": "user"}
 HEADS = ["HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"]
@@ -28,11 +29,20 @@ def break_off(lifecycle):
             lifecycle.control.sleep(NAME, Order(Trigger.SLEEP, **ALICE), force=True)
         else:
             lifecycle.control.disable(NAME, "", ALICE, force=True)
-            for found in lifecycle.stopping.find_disabled():
-                lifecycle.stopping.stop_disabled(found)
+            wait_for(lambda: sweep(lifecycle), what="a sweep that stops the agent")
         connections.close_all()
 
     return give
+
+
+def sweep(lifecycle):
+    """Stop what is disabled. Return whether the agent is asleep.
+
+    A sweep stops nothing if the lease of an earlier request, which another thread deletes, changes the row meanwhile.
+    """
+    for found in lifecycle.stopping.find_disabled():
+        lifecycle.stopping.stop_disabled(found)
+    return row().state == State.ASLEEP
 
 
 def ask_twice(method):
