@@ -2,10 +2,8 @@
 
 import pytest
 
-from events import high_water
 from telling.subscriptions.models import Subscription
 from telling.subscriptions.targets import parse
-from tests.conftest import forget_highest_id
 from tests.telling.subscriptions.receivers import Receiver
 
 
@@ -13,13 +11,6 @@ from tests.telling.subscriptions.receivers import Receiver
 def deliveries_to_this_machine_are_allowed(settings):
     settings.DORMOUSE_PUBLIC_URL = "https://dormouse.example.org"
     settings.DORMOUSE_WEBHOOK_PRIVATE = True
-
-
-@pytest.fixture(autouse=True)
-def no_id_of_another_test_is_remembered():
-    """Else the log would say here that events of another test are gone, and a subscription would tell that."""
-    forget_highest_id()
-    high_water._untold.clear()
 
 
 @pytest.fixture
