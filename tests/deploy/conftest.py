@@ -72,6 +72,27 @@ class Agent(BaseHTTPRequestHandler):
 
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 """
+#: Sends each message of a WebSocket back. It closes with 4000 when it is told so.
+ECHOES = """
+import asyncio, http, sys
+from websockets.asyncio.server import serve
+
+def process(connection, request):
+    return None if "Upgrade" in request.headers else connection.respond(http.HTTPStatus.OK, "ready")
+
+async def handle(socket):
+    async for message in socket:
+        if message == "close":
+            await socket.close(4000, "as asked")
+        else:
+            await socket.send(message)
+
+async def main():
+    async with serve(handle, "127.0.0.1", int(sys.argv[1]), process_request=process) as server:
+        await server.serve_forever()
+
+asyncio.run(main())
+"""
 
 
 @dataclass
@@ -91,8 +112,11 @@ class Site:
 
     def connect(self, **options: object) -> httpx.Client:
         """Return a client that trusts the proxy's certificate alone."""
-        context = ssl.create_default_context(cafile=f"{self.proxy.certificate}.crt")
-        return httpx.Client(transport=httpx.HTTPTransport(verify=context, **options), timeout=20)  # type: ignore[arg-type]
+        return httpx.Client(transport=httpx.HTTPTransport(verify=self.trust(), **options), timeout=20)  # type: ignore[arg-type]
+
+    def trust(self) -> ssl.SSLContext:
+        """Return a context that trusts the proxy's certificate alone."""
+        return ssl.create_default_context(cafile=f"{self.proxy.certificate}.crt")
 
 
 @pytest.fixture(scope="session")
@@ -108,9 +132,10 @@ def start_site(
 
     def start(stack: ExitStack, name: str, base_path: str, processes: int = 1) -> Site:
         folder = tmp_path_factory.mktemp(name)
-        (folder / "pieces.py").write_text(PIECES)
-        (folder / "counts.py").write_text(COUNTS)
-        environment = stack.enter_context(agents_file(folder, pieces="pieces.py", counts="counts.py"))
+        programs = {"pieces": PIECES, "counts": COUNTS, "echoes": ECHOES}
+        for agent, program in programs.items():
+            (folder / f"{agent}.py").write_text(program)
+        environment = stack.enter_context(agents_file(folder, **{agent: f"{agent}.py" for agent in programs}))
         environment |= {
             "DATABASE_URL": database_url(),
             "DJANGO_ALLOWED_HOSTS": "localhost",

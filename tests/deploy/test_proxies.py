@@ -8,10 +8,13 @@ import zlib
 from urllib.parse import urlparse
 
 import httpx
+import pytest
 from django.contrib.auth.models import User
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from events.log import record
-from tests.servers import wait_for
+from tests.servers import DEADLINE_SECONDS, wait_for
 
 MB = 1024 * 1024
 UPLOAD_BYTES = (100 if os.environ.get("DORMOUSE_LONG") else 8) * MB
@@ -79,6 +82,19 @@ def test_a_large_upload_passes(site):
     with site.connect() as client:
         answer = client.post(f"{site.url}/api/instances/counts/dispatch", content=work, headers=site.bearer)
     assert (answer.status_code, answer.text) == (200, f"{len(work)} {zlib.crc32(work)}")
+
+
+def test_messages_of_a_web_socket_pass_in_both_directions(site):
+    address = f"{site.url}/api/instances/echoes/proxy/".replace("https:", "wss:", 1)
+    messages: list[str | bytes] = ["one", "zwei \N{SNOWMAN}", b"\0\xff", "", os.urandom(MB)]
+    with connect(address, ssl=site.trust(), additional_headers=site.bearer, open_timeout=DEADLINE_SECONDS) as socket:
+        for message in messages:
+            socket.send(message)
+        assert [socket.recv(timeout=DEADLINE_SECONDS) for _ in messages] == messages
+        socket.send("close")
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=DEADLINE_SECONDS)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4000, "as asked")
 
 
 class Reader:
