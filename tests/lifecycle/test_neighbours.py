@@ -46,7 +46,7 @@ def test_a_second_installation_starts_nothing_and_says_why(lifecycle, engine, bo
     assert engine.count("start") == 0
     assert (refused.value.status, refused.value.code) == (503, "neighbour")
     assert "host build-7, database /srv/x" in refused.value.explain()
-    assert "take_over" in refused.value.explain()
+    assert "run here: manage.py take_over" in refused.value.explain()
     assert "build-7" not in str(refused.value), "a caller without the page learns no host"
 
 
