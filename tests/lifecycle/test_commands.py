@@ -134,7 +134,8 @@ def test_a_dispatch_leaves_no_lease_and_no_worker(manage):
 def test_supervise_ends_at_a_signal_and_leaves(manage, number):
     process = manage("supervise")
     wait_for(Worker.objects.exists)
-    process.stdout.readline()  # it says what it does when it is ready to be ended
+    while b"Supervising the process engine" not in process.stderr.readline():  # then it is ready to be ended
+        assert process.poll() is None
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
