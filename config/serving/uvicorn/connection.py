@@ -50,14 +50,15 @@ class Connection(HttpToolsProtocol):
         self._unsent_bytes = math.inf
         #: Between the first byte of a request and the end of its headers.
         self._is_in_head = False
-        self._head_bytes = 0
+        #: What was parsed of the headers, and what has come of them in further packets. Each is at most their size.
+        self._head_bytes = self._further_head_bytes = 0
         self._has_finished_sending = False
         #: Counts what is thrown away. None: what comes is read.
         self._thrown_away_bytes: int | None = None
         self._refusal = HTTPStatus.BAD_REQUEST
         transport.max_size = READ_BYTES
         super().connection_made(transport)
-        self._wait()
+        self._wait(limits.IDLE_SECONDS)
 
     # What comes
 
@@ -72,7 +73,8 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
             if was_in_head and self._is_in_head:
-                self._count_head(len(data))
+                self._further_head_bytes += len(data)
+                self._check_head(self._further_head_bytes)
         except httptools.HttpParserUpgrade:
             self._upgrade()
         except (httptools.HttpParserError, Refused):
@@ -81,7 +83,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note that a request begins."""
         self._is_in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._further_head_bytes = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -103,7 +105,10 @@ class Connection(HttpToolsProtocol):
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
+        self._check_head(self._head_bytes)
+
+    def _check_head(self, size: int) -> None:
+        if size > MAX_HEAD_BYTES:
             if self._refusal is HTTPStatus.BAD_REQUEST:
                 self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             raise Refused
@@ -212,8 +217,9 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            self._wait_for_body(self.cycle)
         else:
-            self._wait()
+            self._wait(limits.IDLE_SECONDS)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio defines it
         """Go on if a whole request waits for its answer: the caller may only have finished sending.
@@ -271,9 +277,14 @@ class Connection(HttpToolsProtocol):
         if self._is_busy:
             self._set_deadline(None)
 
-    def _wait(self) -> None:
+    def _wait_for_body(self, cycle: Answer) -> None:
+        """Wait for the body of a request that came behind another one, if it is incomplete and not work."""
+        if cycle is self._active and cycle.more_body and not self._is_at(cycle, limits.WORK_PATH):
+            self._wait(limits.BODY_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
         """Join the connections that wait. If they are too many, the one that has waited longest is closed."""
-        self._set_deadline(limits.IDLE_SECONDS)
+        self._set_deadline(seconds)
         self.waiting[self] = None
         if len(self.waiting) > limits.MAX_WAITING:
             longest = next(iter(self.waiting))

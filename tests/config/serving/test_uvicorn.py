@@ -98,6 +98,7 @@ TRICKLED = {
     "headers": (b"GET / HTTP/1.1\r\nX: ", b"a"),
     "a body": (head(LOGIN, LONG_BODY, method=b"POST"), b"a"),
     "a second request": (head(b"/200") + b"GET / HTTP/1.1\r\nX: ", b"a"),
+    "the body of a second request": (head(b"/200") + head(LOGIN, LONG_BODY, method=b"POST"), b"a"),
 }
 
 
@@ -174,6 +175,20 @@ def test_the_connection_that_waits_longest_makes_room(monkeypatch):
 )
 def test_what_is_too_large_or_odd_is_refused(sent, status):
     assert ask(sent).startswith(b"HTTP/1.1 " + status)
+
+
+def test_headers_that_come_in_pieces_are_counted_once():
+    whole = head(b"/200", *[b"X: " + b"a" * 1000] * 14, CLOSE)
+    assert len(whole) < MAX_HEAD_BYTES
+
+    async def test(connect):
+        reader, writer = await connect()
+        for begin in range(0, len(whole), 1400):
+            writer.write(whole[begin : begin + 1400])
+            await asyncio.sleep(0.001)  # so that the server reads it by itself
+        return await reader.read()
+
+    assert run(test).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
