@@ -3,7 +3,6 @@
 import json
 import logging
 import sys
-import textwrap
 import threading
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,14 +26,19 @@ class OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         """Return the line, with each character that does not print (a line break, an escape) as an escape."""
-        if not record.message.isprintable():
-            record.message = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in record.message)
+        record.message = _escape(record.message)
         record.request = f" [{own}]" if (own := request_id.get()) else ""
         return super().formatMessage(record)
 
     def formatException(self, exc_info: Any) -> str:  # noqa: N802
-        """Return the traceback, indented."""
-        return textwrap.indent(super().formatException(exc_info), "  ", lambda line: True)
+        """Return the traceback, indented, with escapes as in the line. The text of an error may be a stranger's."""
+        return "\n".join(f"  {_escape(line)}" for line in super().formatException(exc_info).split("\n"))
+
+
+def _escape(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class JsonFormatter(logging.Formatter):

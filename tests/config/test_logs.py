@@ -30,11 +30,13 @@ def test_a_record_is_one_line_of_characters_that_print(formatter, end):
 
 def test_no_line_of_a_traceback_looks_like_a_record(formatter):
     try:
-        raise ValueError(f"words\n{FORGED}")
+        raise ValueError(f"words\n{FORGED}\x1b[2K\x1b[G\r\u2028{FORGED}")
     except ValueError:
         text = formatter.format(record("It failed", exc_info=sys.exc_info()))
     assert "ValueError" in text
-    assert all(line.startswith("  ") for line in text.splitlines()[1:])
+    lines = text.split("\n")
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert all(line.isprintable() for line in lines)
 
 
 def test_other_scripts_stay_readable(formatter):
