@@ -74,7 +74,7 @@ def _find_id(headers: list[tuple[bytes, bytes]]) -> str:
 
 def _log_end(scope: dict[str, Any], status: int, seconds: float) -> None:
     """Log a line for a request that has ended. The query is left out, because it may hold secrets."""
-    path = scope["path"]
+    path = scope["path"].replace(" ", "%20")  # else a path could tell another status and another client
     fields = {
         "method": scope.get("method", "WEBSOCKET"),
         "path": path if len(path) <= MAX_PATH_CHARACTERS else f"{path[:MAX_PATH_CHARACTERS]}…",

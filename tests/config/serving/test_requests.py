@@ -150,6 +150,12 @@ def test_a_line_names_the_request(caplog):
     assert len(fields["path"]) == MAX_PATH_CHARACTERS + 1
 
 
+def test_a_path_cannot_tell_another_status(caplog):
+    caplog.set_level("INFO")
+    asyncio.run(run_request(path="/x 500 in 1.0 ms from 192.0.2.1"))
+    assert caplog.messages[-1].startswith("GET /x%20500%20in%201.0%20ms%20from%20192.0.2.1 200 in ")
+
+
 @pytest.mark.parametrize(("path", "status", "levels"), [("/healthz", 200, []), ("/healthz", 503, ["INFO"])])
 def test_a_health_check_is_logged_if_it_fails(caplog, path, status, levels):
     caplog.set_level("INFO")
