@@ -53,4 +53,6 @@ def is_public(address: str) -> bool:
             embedded = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if embedded:
             return is_public(str(embedded))
+        if found.is_site_local:  # fec0::/10, which Python takes for global
+            return False
     return found.is_global and not found.is_multicast and not found.is_reserved

@@ -16,6 +16,9 @@ HOSTED = ("gotify", "gotifys", "mailto", "mailtos", "mmost", "mmosts", "ntfy", "
 #: Generic HTTP and local ones, which need DORMOUSE_WEBHOOK_PRIVATE.
 PRIVATE = ("form", "forms", "json", "jsons", "signal", "signals", "syslog", "xml", "xmls")
 
+#: By attribute of Apprise's object: the option of the URL that makes Apprise read a local file or ask another address.
+READING = {"template": "template", "pgp_key": "pgppub", "pgp_privkey": "pgpprv", "use_wkd": "wkd"}
+
 #: For a message as a whole. Mail servers may take half a minute for their greeting.
 DELIVERY_SECONDS = 60.0
 #: For a connection, and for each wait for a part of an answer.
@@ -34,6 +37,9 @@ def check(url: str, scheme: str) -> str:
     plugin = _make_plugin(url)
     if plugin is None:
         raise ValueError(f"the URL cannot be read: see https://appriseit.com/services/ for what {scheme}:// needs")
+    reading = [option for attribute, option in READING.items() if getattr(plugin, attribute, None)]
+    if reading:
+        raise ValueError(f"the option {reading[0]} cannot be used: it reads files or asks other addresses")
     return str(plugin.url(privacy=True)).partition("?")[0]
 
 
@@ -42,8 +48,8 @@ class PersonSender:
 
     def __init__(self, url: str, seconds: float = DELIVERY_SECONDS) -> None:
         self._url, self._seconds = url, seconds
-        self._is_hosted = url.partition("://")[0].lower() in HOSTED
         self._plugin = _make_plugin(url)
+        self._host = _find_host(url.partition("://")[0].lower(), self._plugin)
 
     def send(self, message: Message) -> None:
         """Deliver the message. Raises DeliveryFailed."""
@@ -68,14 +74,13 @@ class PersonSender:
         Apprise resolves the name again when it connects. So this guards against mistakes, and not against a name server
         that gives another answer a moment later.
         """
-        host = getattr(self._plugin, "smtp_host", "") or getattr(self._plugin, "host", "")
-        if self._is_hosted and host:
+        if self._host:
             try:
-                check_host(host)
+                check_host(self._host)
             except AddressRefused as error:
                 raise DeliveryFailed(str(error)) from None
             except OSError as error:
-                raise DeliveryFailed(f"{host} cannot be found: {error.strerror}") from None
+                raise DeliveryFailed(f"{self._host} cannot be found: {error.strerror}") from None
 
     def _hide_secrets(self, reason: str) -> str:
         """Return the reason without any part of the URL that may be a secret."""
@@ -117,6 +122,13 @@ class _Attempt(threading.Thread):
         self.is_sent = bool(result)
         for entry in result.logs():
             self.reason = entry.message
+
+
+def _find_host(scheme: str, plugin: Any) -> str:
+    """Return the host that the URL names; empty if the service has an address of its own."""
+    if scheme == "zulip" and plugin is not None:  # an organization with a dot is a host
+        return f"{plugin.organization}.{plugin.hostname}"
+    return getattr(plugin, "smtp_host", "") or getattr(plugin, "host", "") if scheme in HOSTED else ""
 
 
 def _make_plugin(url: str) -> Any:

@@ -5,6 +5,8 @@ import pytest
 from telling.subscriptions.addresses import is_public
 from telling.subscriptions.targets import parse
 
+DISCORD = "4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js"
+
 
 @pytest.mark.parametrize(
     "address",
@@ -27,6 +29,7 @@ from telling.subscriptions.targets import parse
             "::",
             "fe80::1%eth0",
             "fd00::1",
+            "fec0::1",
             "ff02::1",
             "2001:db8::1",
         ),
@@ -73,6 +76,11 @@ def test_a_public_address(address):
         ("json://example.org/", "private networks"),
         ("syslog://", "private networks"),
         ("slack://nonsense", "cannot be read"),
+        (f"discord://{DISCORD}?template=/etc/passwd", "template"),
+        (f"discord://{DISCORD}?Template=http://127.0.0.1/", "template"),
+        ("mailtos://u:p@example.org/?pgppub=/etc/passwd", "pgppub"),
+        ("mailtos://u:p@example.org/?pgpprv=http://127.0.0.1/", "pgpprv"),
+        ("mailtos://u:p@example.org/?wkd=yes", "wkd"),
     ],
 )
 def test_a_url_that_cannot_be_subscribed(settings, url, reason):

@@ -125,6 +125,13 @@ def test_a_mail_server_at_a_private_address_is_not_connected_to(settings, mail_s
     assert not mail_server.handler.mails
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1"])
+def test_a_zulip_server_at_a_private_address_is_not_connected_to(settings, host):
+    settings.DORMOUSE_WEBHOOK_PRIVATE = False
+    with pytest.raises(DeliveryFailed, match="is not public"):
+        send(f"zulip://bot@{host}/{'a' * 32}")
+
+
 def test_a_host_that_does_not_exist_is_a_failure(settings):
     settings.DORMOUSE_WEBHOOK_PRIVATE = False
     with pytest.raises(DeliveryFailed, match="cannot be found"):
