@@ -47,7 +47,7 @@ REMEDIES = {
     errno.ELOOP: "remove the link, which is not followed",
 }
 #: Prefixes of Dormouse's own environment variables, which an agent does not get, because they hold secrets.
-OURS = ("DORMOUSE_", "DJANGO_", "DATABASE_URL")
+OURS = ("DORMOUSE_", "DJANGO_", "DATABASE_URL", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 
 
 class ProcessEngine(Engine):

@@ -158,7 +158,13 @@ def test_an_instance_has_a_session_of_its_own(rig, engine):
     assert os.getsid(pid) == pid
 
 
-@pytest.mark.parametrize("secret", ["DORMOUSE_API_TOKEN", "DJANGO_SECRET_KEY", "DATABASE_URL", "DATABASE_URL_FILE"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        *("DORMOUSE_API_TOKEN", "DJANGO_SECRET_KEY", "DATABASE_URL", "DATABASE_URL_FILE"),
+        *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+    ],
+)
 def test_our_secrets_are_not_in_its_environment(rig, engine, monkeypatch, secret):
     monkeypatch.setenv(secret, "hush")
     name = rig.add_command(shell("env; echo end"))
