@@ -1,12 +1,15 @@
 """The listener of a supervisor: `/healthz`, `/readyz` and `/metrics`, in a thread beside its work."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from django.db import DatabaseError, connections
 from django.http import HttpResponse
 
@@ -18,6 +21,18 @@ from telling.metrics.views import answer_scrape
 
 #: Requests at once; the others wait. Each needs a connection to the database.
 THREADS = 2
+#: One more closes the connection that has been open for the longest time: strangers could else use up all files that
+#: the supervisor may open.
+MAX_CONNECTIONS = 64
+
+
+def is_no_fault_of_a_caller(record: logging.LogRecord) -> bool:
+    """Drop what aiohttp logs of a request that is none: any stranger can send it, and it may quote a token."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+logger = logging.getLogger(__name__)
+logger.addFilter(is_no_fault_of_a_caller)
 
 
 class Listener:
@@ -44,16 +59,20 @@ class Listener:
 
     async def _serve(self) -> None:
         ended = asyncio.Event()
-        runner = web.AppRunner(self._make_application(), access_log=None, shutdown_timeout=1)
+        runner = web.AppRunner(self._make_application(), access_log=None, shutdown_timeout=1, logger=logger)
+        listening = None
         try:
             await runner.setup()
-            await web.TCPSite(runner, self._host, self._port).start()
+            make = partial(_make_protocol, runner.server)
+            listening = await asyncio.get_running_loop().create_server(make, self._host, self._port)
         except Exception as error:
             self._listening.set_exception(error)
         else:
             self._listening.set_result((asyncio.get_running_loop(), ended))
             await ended.wait()
         finally:
+            if listening:
+                listening.close()
             await runner.cleanup()
 
     def _make_application(self) -> web.Application:
@@ -71,6 +90,15 @@ class Listener:
         return web.Response(
             status=made.status_code, body=made.content, headers={"Server": "dormouse"} | dict(made.items())
         )
+
+
+def _make_protocol(server: Any) -> Any:
+    """Return the protocol of a new connection, and make room for it."""
+    connections = server.connections  # the oldest first
+    for connection in connections[: max(0, len(connections) + 1 - MAX_CONNECTIONS)]:
+        if connection.transport:
+            connection.transport.abort()
+    return server()
 
 
 def _make_and_disconnect(make: Callable[[Credentials], HttpResponse], credentials: Credentials) -> HttpResponse:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from argparse import ArgumentTypeError
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from access.models import Token
 from lifecycle.supervision.supervisor import latest_sweep
 from telling.health import OLD_SWEEP_SECONDS, SUPERVISOR_CHECKS, answer
+from telling.listener import MAX_CONNECTIONS, Listener
 from telling.management.commands.supervise import parse_address
 from tests.servers import PROJECT, database_url, free_port, wait_for
 
@@ -78,6 +80,29 @@ def test_an_address_that_is_taken_is_said(supervise):
     output = log.read_text()
     assert "cannot be listened on" in output
     assert "Traceback" not in output
+
+
+def test_strangers_cannot_use_up_its_files():
+    port = free_port()
+    with Listener("127.0.0.1", port):
+        strangers = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(MAX_CONNECTIONS)]
+        assert httpx.get(f"http://127.0.0.1:{port}/nothing").status_code == 404
+        with suppress(ConnectionResetError):
+            assert strangers[0].recv(1) == b""
+        for stranger in strangers:
+            stranger.close()
+
+
+@pytest.mark.parametrize("line", [b"Authorization: Bearer hush\0", b"Content-Length: 1\r\nTransfer-Encoding: chunked"])
+def test_what_is_no_request_is_not_logged(caplog, line):
+    port = free_port()
+    with (
+        Listener("127.0.0.1", port),
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
+    ):
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
+        assert b" 400 " in connection.recv(1000)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("text", ["", "9105", "host", "host:", "host:0", "host:65536", "host:x", "host:²"])
