@@ -125,7 +125,7 @@ class Holds:
         with self._lock:
             if hold in hold.lease.holds:
                 del hold.lease.holds[hold]
-                if self._joinable.get(hold.lease.name) is hold.lease:
+                if self._joinable.get(hold.lease.name) in (hold.lease, None):
                     self._new(hold.lease.name)
                 hold.lease = self._joinable[hold.lease.name]
                 hold.lease.holds[hold] = None

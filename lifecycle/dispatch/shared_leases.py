@@ -20,7 +20,7 @@ from lifecycle.dispatch.inspections import Inspections
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Lease
 from lifecycle.orders import Order
-from lifecycle.transitions.leases import Leases, read_with_lease
+from lifecycle.transitions.leases import Leases, reached_as_probed, read_with_lease
 from lifecycle.workers.heartbeats import ThisWorker
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class SharedLeases:
         self._submit = submit
         self._holds = Holds(worker.id, clock)
         self._keeper: threading.Thread | None = None
-        #: Held while a keeper is started.
+        #: Held while a keeper is started, so that no other thread sees one that has not started.
         self._starting = threading.Lock()
         self._is_ending = threading.Event()
 
@@ -105,8 +105,10 @@ class SharedLeases:
     def shut_down(self) -> None:
         """Delete the leases that no work holds. Others end the rest when this worker is unregistered."""
         self._is_ending.set()
-        if self._keeper:
-            self._keeper.join()
+        with self._starting:
+            keeper = self._keeper  # read once, because it may end at any moment
+        if keeper:
+            keeper.join()
         for lease in self._holds.kept(linger_seconds=0):
             if lease.is_over:
                 self._try_to_settle(lease)
@@ -129,7 +131,8 @@ class SharedLeases:
         if not has_lease or lease.inserted != inserted:
             return Leased(hold, seen, row.run) if self._insert(hold, lease_id, inserted) else None
         asked = self._inspections.recall(lease.name)
-        lease.known = Known(row.version, lease_id, asked, seen, row.run) if asked else None
+        is_of_this = asked is not None and reached_as_probed(row, asked) == seen  # another thread may have asked anew
+        lease.known = Known(row.version, lease_id, asked, seen, row.run) if asked and is_of_this else None
         return Leased(hold, seen, row.run)
 
     def _insert(self, hold: Hold, lease_id: int | None, inserted: Inserted) -> bool:
@@ -188,13 +191,20 @@ class SharedLeases:
     def _keep_in_thread(self) -> None:
         with self._starting:
             if self._keeper is None and not self._is_ending.is_set():
-                keeper = threading.Thread(target=self._keep_while_needed, name="leases", daemon=True)
-                keeper.start()
-                self._keeper = keeper
+                self._keeper = threading.Thread(target=self._keep_while_needed, name="leases", daemon=True)
+                try:
+                    self._keeper.start()
+                except RuntimeError:  # the system gives no more threads
+                    self._keeper = None
+                    raise
 
     def _keep_while_needed(self) -> None:
         while not self._is_ending.wait(TICK_SECONDS) and not self._holds.end_if_none(self._note_no_keeper):
-            self.keep()
+            try:
+                self.keep()
+            except Exception:  # without a keeper, leases would keep their instances awake for ever
+                logger.exception("The leases could not be kept; trying again")
+                connections.close_all()
         connections.close_all()
 
     def _note_no_keeper(self) -> None:

@@ -14,6 +14,7 @@ from lifecycle.models import Instance, Lease
 from lifecycle.orders import Order, Trigger
 from lifecycle.state_machine import State
 from tests.lifecycle.conftest import NAME, make_row, row
+from tests.lifecycle.fake_engine import raising
 
 DISPATCH = Order(Trigger.DISPATCH)
 
@@ -188,6 +189,16 @@ def test_new_work_does_not_join_a_lease_that_was_moved_to_another_name(shared, c
     assert [lease.instance_id for lease in Lease.objects.all()] == [NAME]
 
 
+def test_work_leaves_a_lease_that_was_moved_although_other_work_has_left_and_ended(shared):
+    first, second, third = (shared.begin(NAME, DISPATCH) for _ in range(3))
+    shared._holds.leave(first)
+    shared.end(first)
+    shared._holds.leave(second)
+    shared._holds.leave(third)
+    assert second.lease is third.lease
+    assert second.lease not in (first.lease, None)
+
+
 def test_a_disabled_instance_gets_no_more_work(shared):
     take(shared)
     take(shared)
@@ -223,6 +234,27 @@ def test_what_the_engine_told_meanwhile_is_found(shared, box, inspections):
     take(shared)
     box.end(1)
     inspections._forget(NAME)  # its event
+    assert shared.take(shared.begin(NAME, DISPATCH), may_recall=True) is None
+
+
+def test_an_inspection_of_another_dispatch_is_not_taken_for_the_one_that_was_compared(
+    shared, box, inspections, lifecycle, monkeypatch
+):
+    """The instance was restarted between the comparison with its row and the next inspection."""
+    take(shared)
+    look_at = lifecycle.leases.look_at
+
+    def restart_after_look(row, inspect):
+        found = look_at(row, inspect)
+        box.end(1)
+        box.begin()
+        inspections._forget(NAME)  # its event
+        inspections.ask(NAME)  # for another dispatch
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(lifecycle.leases), "look_at", lambda self, row, inspect: restart_after_look(row, inspect))
+        take(shared)
     assert shared.take(shared.begin(NAME, DISPATCH), may_recall=True) is None
 
 
@@ -266,3 +298,32 @@ def test_at_the_end_of_the_process_the_leases_without_work_end(shared):
     assert Lease.objects.exists()
     shared.shut_down()
     assert not Lease.objects.exists()
+
+
+def test_an_unforeseen_error_does_not_end_the_keeper(shared, clock, monkeypatch, caplog):
+    """Without a keeper, the lease of a busy instance would keep it awake for ever."""
+    shared.end(take(shared))
+    shared.end(take(shared))
+    clock.go(1)
+    troubles, keep = [RuntimeError("unforeseen")], shared.keep
+
+    def fail_once():
+        if troubles:
+            raise troubles.pop()
+        keep()
+
+    monkeypatch.setattr(shared, "keep", fail_once)
+    monkeypatch.setattr("lifecycle.dispatch.shared_leases.TICK_SECONDS", 0)
+    monkeypatch.setattr("lifecycle.dispatch.shared_leases.connections.close_all", lambda: None)
+    shared._keep_while_needed()
+    assert not Lease.objects.exists()
+    assert "The leases could not be kept" in caplog.text
+
+
+def test_if_the_system_gives_no_thread_the_next_dispatch_starts_the_keeper(lifecycle, inspections, clock):
+    shared = SharedLeases(lifecycle.leases, inspections, lifecycle.worker, clock, lambda work: work())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("threading.Thread.start", lambda self: raising(RuntimeError("can't start new thread"))())
+        with pytest.raises(RuntimeError):
+            shared._keep_in_thread()
+    assert shared._keeper is None
