@@ -104,15 +104,17 @@ class Leases:
         """
         now = self.clock.now()
         with transaction.atomic():
+            rows = Lease.objects.filter(pk__in=[lease.pk for lease in leases])
+            names = dict(rows.values_list("pk", "instance"))  # a lease of a container that was renamed has moved
             for lease in leases:
-                self._note_broken(lease, now)
-            Instance.objects.end_work({lease.instance_id for lease in leases}, now=ended or now)
-            Lease.objects.filter(pk__in=[lease.pk for lease in leases]).delete()
+                self._note_broken(names.get(lease.pk, lease.instance_id), lease.broke_off, now)
+            Instance.objects.end_work({names.get(lease.pk, lease.instance_id) for lease in leases}, now=ended or now)
+            rows.delete()
 
     def update(self, lease: Lease) -> bool:
         """Write what work a lease stands for. Return False if other workers have ended it. Raises DatabaseError."""
         with transaction.atomic():
-            self._note_broken(lease, self.clock.now())
+            self._note_broken(lease.instance_id, lease.broke_off, self.clock.now())
             values = {"works": lease.works, "since": lease.since}
             values |= {"ordered": lease.ordered, "purposes": lease.purposes}
             return bool(Lease.objects.filter(pk=lease.pk).update(**values))
@@ -153,9 +155,9 @@ class Leases:
             raise
         return True
 
-    def _note_broken(self, lease: Lease, now: datetime) -> None:
-        if lease.broke_off:
-            Instance.objects.note_broken_work(lease.instance_id, lease.broke_off, now=now)
+    def _note_broken(self, name: str, count: int, now: datetime) -> None:
+        if count:
+            Instance.objects.note_broken_work(name, count, now=now)
 
 
 def read_with_lease(name: str, lease_id: int | None) -> tuple[Instance | None, bool]:

@@ -55,6 +55,18 @@ def test_the_idle_time_begins_with_the_end_of_the_lease(leases, ready, clock):
     assert row().last_used == clock.now()
 
 
+def test_the_idle_time_of_a_renamed_container_begins_with_the_end_of_its_lease(leases, ready, clock):
+    """Else it would be stopped right after long work, because its name was adopted before that."""
+    lease, began = leases.insert(ready), clock.now()
+    lease.broke_off = 1
+    make_row(clock, State.READY, name="renamed", last_used=began)
+    Lease.objects.update(instance="renamed")  # the reconciler does that
+    clock.go(3600)
+    leases.end([lease])
+    assert (row("renamed").last_used, row("renamed").broke_off) == (clock.now(), 1)
+    assert (row().last_used, row().broke_off) == (began, 0)
+
+
 def test_the_end_of_a_lease_changes_no_instance_in_another_state(leases, ready):
     lease = leases.insert(ready)
     Instance.objects.update(state=State.STOPPING, version=50)
