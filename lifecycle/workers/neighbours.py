@@ -53,6 +53,8 @@ class Neighbours:
         self._has_begun = self._is_watched = False
         self._lock = threading.Lock()
         self._absent_since: float | None = None
+        #: Looks are numbered as they begin: the number of the latest one, and of the one whose finding is kept.
+        self._begun = self._noted = 0
 
     def check(self) -> None:
         """Raise Neighbour if the latest look found one. Asks the engine only if no thread has done that yet."""
@@ -61,8 +63,9 @@ class Neighbours:
         if is_first:
             self.look()
         self._first_look.wait(FIRST_LOOK_SECONDS)
-        if self.found:
-            raise replace(self.found)  # each caller raises its own
+        found = self.found  # read once, because another thread may look at this moment
+        if found:
+            raise replace(found)  # each caller raises its own
 
     def look_if_due(self) -> None:
         """Look if the latest look is a few seconds old, unless `watch` does that. Raise Neighbour as `check` does."""
@@ -88,8 +91,9 @@ class Neighbours:
             self._first_look.set()
 
     def _look(self) -> None:
+        number = self._begin_look()
         if not self._engine.keeps_mark:
-            self._note(None)
+            self._note(number, None)
             return
         ours = installation.our_mark()
         try:
@@ -98,9 +102,9 @@ class Neighbours:
             logger.debug("The mark at the engine could not be looked at: %s", error)
             return
         except EngineRefused as refusal:
-            self._note(None, unguarded=str(refusal))
+            self._note(number, None, unguarded=str(refusal))
             return
-        self._note(None if installation.is_same(mark, ours) else _neighbour(mark, ours))
+        self._note(number, None if installation.is_same(mark, ours) else _neighbour(mark, ours))
 
     def look_for_refused(self) -> None:
         """Say to the owner that we were refused, or find out whether another installation says so to us.
@@ -129,9 +133,10 @@ class Neighbours:
         """
         ours, before = installation.our_mark(), ""
         for _ in range(TAKE_OVER_TRIES):
+            number = self._begin_look()
             mark = self._engine.mark(ours)
             if installation.is_same(mark, ours):
-                self._note(None)
+                self._note(number, None)
                 return before
             before, other = installation.describe(mark), _neighbour(mark, ours)
             self._engine.remove_mark()
@@ -155,6 +160,7 @@ class Neighbours:
     def _find_or_make(self, ours: Mapping[str, str]) -> Mapping[str, str]:
         """Return the labels of the mark. Raises EngineUnreachable if the neighbour's is gone for a moment only."""
         if self.found is None:
+            self._absent_since = None
             return self._engine.mark(ours)
         mark, now = self._engine.find_mark(), self._clock.monotonic()
         if mark is not None:
@@ -182,8 +188,18 @@ class Neighbours:
             self._engine.remove_mark(REFUSED)
             self._refused_since = None
 
-    def _note(self, found: Neighbour | None, unguarded: str = "") -> None:
-        before, self.found = self.found, found
+    def _begin_look(self) -> int:
+        with self._lock:
+            self._begun += 1
+            return self._begun
+
+    def _note(self, number: int, found: Neighbour | None, unguarded: str = "") -> None:
+        """Note what a look found, unless one that began later has ended: that one knows better."""
+        with self._lock:
+            if number < self._noted:
+                return
+            self._noted = number
+            before, self.found = self.found, found
         self._looked = self._clock.monotonic()
         if found and (before is None or before.owner != found.owner):
             logger.warning("%s", found.explain())

@@ -131,6 +131,37 @@ def test_a_mark_that_came_back_begins_that_time_again(neighbours, engine, clock)
         clock.sleep(ABSENT_SECONDS - 1)
 
 
+def test_that_time_begins_anew_with_another_neighbour(neighbours, engine, clock):
+    engine.marked = OTHER
+    neighbours.look()
+    engine.marked = None
+    neighbours.look()
+    clock.sleep(ABSENT_SECONDS)
+    neighbours.look_and_check()
+    for mark in (OTHER, None):
+        engine.marked = mark
+        with pytest.raises(Neighbour):
+            neighbours.look_and_check()
+
+
+def test_a_slow_look_does_not_replace_what_a_later_one_found(neighbours, engine):
+    """A thread has asked and not yet noted the answer, when the instances are taken over and another thread looks."""
+    neighbours.look()
+    is_same = installation.is_same
+
+    def take_over_meanwhile(mark, ours):
+        patch.undo()
+        engine.marked = OTHER
+        neighbours.look()
+        return is_same(mark, ours)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installation, "is_same", take_over_meanwhile)
+        neighbours.look()
+    with pytest.raises(Neighbour):
+        neighbours.check()
+
+
 @pytest.mark.parametrize("mark", [OTHER, None])
 def test_an_engine_that_does_not_answer_changes_nothing(neighbours, engine, mark):
     engine.marked = mark
