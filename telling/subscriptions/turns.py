@@ -8,7 +8,7 @@ from typing import Protocol
 from django.conf import settings
 
 from lifecycle.clock import Clock
-from telling.subscriptions.batches import Step, read_steps
+from telling.subscriptions.batches import BATCH_ROWS, Step, read_steps
 from telling.subscriptions.failures import DeliveryFailed
 from telling.subscriptions.messages import Message, of_test
 from telling.subscriptions.models import Subscription
@@ -94,21 +94,27 @@ class Turn:
             sender.close()
 
     def _go_on(self) -> bool:
-        return self._may_go_on() and self._clock.monotonic() < self._until
+        return self._may_go_on() and self._has_time()
+
+    def _has_time(self) -> bool:
+        return self._clock.monotonic() < self._until
 
     def _deliver(self, steps: list[Step], sender: Sender) -> bool:
         """Deliver the steps. Return False if there is nothing more to do. Raises DeliveryFailed and ClaimLost."""
         for step in steps:
-            for message in step.messages:
-                if not self._may_go_on():
-                    break
-                self._send(message, sender)
-            else:
-                self._advance(step)
-                continue
-            break
+            if not (self._has_time() and self._deliver_step(step, sender)):
+                break
         self._save()
-        return bool(steps and steps[-1].messages)
+        return len(steps) >= BATCH_ROWS or bool(steps and steps[-1].messages)
+
+    def _deliver_step(self, step: Step, sender: Sender) -> bool:
+        """Deliver the messages of a step. Return False if this process may not go on before all of them are sent."""
+        for message in step.messages:
+            if not self._may_go_on():
+                return False
+            self._send(message, sender)
+        self._advance(step)
+        return True
 
     def _send(self, message: Message, sender: Sender) -> None:
         """Deliver a message, with the tries of SHORT_PAUSES."""
@@ -148,8 +154,8 @@ class Turn:
         except ClaimLost:
             return
         if error.is_final:
-            logger.warning("The subscription %s is paused: %s", name, error)
-            Subscription.objects.pause(self._row, str(error), now)
+            if Subscription.objects.pause(self._row, str(error), now):
+                logger.warning("The subscription %s is paused: %s", name, error)
             return
         if not self._row.tries:
             logger.warning("A delivery to the subscription %s failed, and is tried again: %s", name, error)

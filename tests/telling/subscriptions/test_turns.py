@@ -10,7 +10,7 @@ from events.models import LOG_RESTORED, EventLog, LogFloor
 from lifecycle.clock import Clock
 from telling.subscriptions.batches import BATCH_ROWS
 from telling.subscriptions.models import PATIENCE, Subscription
-from telling.subscriptions.turns import SHORT_PAUSES, Turn
+from telling.subscriptions.turns import SHORT_PAUSES, TURN_SECONDS, Turn
 from tests.telling.subscriptions.receivers import answer, fails_every_second_time, healthy
 
 
@@ -20,9 +20,14 @@ class Hand(Clock):
     def __init__(self):
         self.ahead = timedelta()
         self.slept = []
+        #: How far the monotonic clock is ahead.
+        self.seconds_ahead = 0.0
 
     def now(self):
         return super().now() + self.ahead
+
+    def monotonic(self):
+        return super().monotonic() + self.seconds_ahead
 
     def sleep(self, seconds):
         self.slept.append(seconds)
@@ -252,6 +257,32 @@ def test_a_process_whose_heartbeat_is_overdue_sends_nothing_more(receive, subscr
     turn(row, may_go_on=lambda: next(allowed, False))
     assert receiver.ids() == ids[:4]
     assert row.cursor == ids[3]
+
+
+def test_a_turn_ends_in_time_although_its_receiver_is_slow(receive, subscribe, turn, clock):
+    """Others wait for theirs if there are more subscriptions than threads."""
+
+    def behave(request, number):
+        clock.seconds_ahead += TURN_SECONDS / 4
+        healthy(request, number)
+
+    receiver = receive(behave)
+    row, _ = subscribe(receiver.url)
+    ids = record_many(10)
+    assert turn(row).cursor == ids[3]
+    turn(row)
+    turn(row)
+    assert receiver.ids() == ids
+
+
+def test_a_turn_goes_on_after_a_batch_whose_last_event_does_not_fit(receive, subscribe, turn):
+    receiver = receive()
+    row, _ = subscribe(receiver.url, failures=True)
+    no_failure = {"exit_code": 0, "cause": "exited", "ran_seconds": 1, "work_in_flight": 0}
+    record_many(BATCH_ROWS, "container.exited", instance="one", data=no_failure)
+    last = record("container.exited", instance="one", data=no_failure | {"exit_code": 1})
+    assert turn(row).cursor == last.id
+    assert receiver.ids() == [last.id]
 
 
 def test_a_changed_secret_key_pauses_with_the_reason(receive, subscribe, turn, settings):
