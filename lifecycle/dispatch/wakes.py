@@ -176,8 +176,14 @@ class Wakes:
         slots = self._instance_slots.get(name)
         if slots is None:
             slots = self._instance_slots[name] = asyncio.Semaphore(THREADS_PER_INSTANCE)
-        async with slots:
-            return await asyncio.wrap_future(self._submit(work))
+        await slots.acquire()
+        try:
+            under_way = asyncio.wrap_future(self._submit(work))
+        except RuntimeError:  # the process ends, or the system gives no more threads
+            slots.release()
+            raise
+        under_way.add_done_callback(lambda _: slots.release())
+        return await asyncio.shield(under_way)  # the thread of a caller that is cancelled works on, and keeps its slot
 
     def _submit(self, work: Callable[[], T]) -> "Future[T]":
         def with_usable_connection() -> T:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lifecycle.dispatch.wakes import Wakes
+from lifecycle.dispatch.wakes import SHORT_WORK_THREADS, THREADS_PER_INSTANCE, Wakes
 from lifecycle.engines.base import Phase
 from lifecycle.exceptions import StartFailed, UnknownInstance
 from lifecycle.models import Lease
@@ -169,6 +169,30 @@ def test_callers_of_one_instance_whose_inspection_hangs_do_not_hold_another_up(w
         return woken
 
     assert run(both()) is False
+
+
+def test_callers_that_hang_up_while_an_inspection_hangs_do_not_hold_another_instance_up(wakes, engine):
+    """Their threads hang on, so the callers after them get none."""
+    engine.add("healthy", idle_timeout="1m", port="8081")
+    run(use(wakes))
+    run(use(wakes, "healthy"))
+    gate = threading.Event()
+    inspect = engine.inspect
+    engine.inspect = lambda name: (name == NAME and gate.wait(DEADLINE_SECONDS), inspect(name))[1]
+
+    async def hang_up_again_and_again():
+        for _ in range(SHORT_WORK_THREADS // THREADS_PER_INSTANCE):
+            callers = [asyncio.create_task(use(wakes)) for _ in range(THREADS_PER_INSTANCE)]
+            await asyncio.sleep(0.05)
+            for caller in callers:
+                caller.cancel()
+            await asyncio.wait(callers)
+        try:
+            return await asyncio.wait_for(use(wakes, "healthy"), DEADLINE_SECONDS / 2)
+        finally:
+            gate.set()
+
+    assert run(hang_up_again_and_again()) is False
 
 
 def test_an_error_is_raised_as_it_is(wakes, engine):
