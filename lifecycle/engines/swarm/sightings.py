@@ -1,4 +1,4 @@
-"""What was seen of services, and the swarm forgets: it lists no task of a service at 0 replicas."""
+"""Remembers what was seen of services, because the swarm forgets: it lists no task of a service at 0 replicas."""
 
 import threading
 
@@ -13,8 +13,8 @@ class Sightings:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: By a service's name: its id.
-        self._ids: dict[str, str] = {}
+        #: By a service's name: its id and version. A service that is made later has a higher version than all before.
+        self._ids: dict[str, tuple[str, int]] = {}
         #: By a service's id: its latest incarnation that has run.
         self._latest: dict[str, str] = {}
         #: The ids of the services that were last seen at 0 replicas, or gone.
@@ -26,7 +26,12 @@ class Sightings:
         """Note how the service is now."""
         task = service.shown_task
         with self._lock:
-            self._ids[service.name] = service.id
+            before, version = self._ids.get(service.name, (service.id, 0))
+            if before != service.id:  # it was removed, and another one was made under its name
+                if service.version < version:  # the other one: this was read before
+                    return
+                self._note_zero(before)
+            self._ids[service.name] = service.id, service.version
             if task and (task.has_run or task.is_lost):
                 self._latest[service.id] = service.incarnation
             if service.replicas == 0:
@@ -38,7 +43,7 @@ class Sightings:
         """Note that the swarm has no service of this name."""
         with self._lock:
             if name in self._ids:
-                self._note_zero(self._ids.pop(name))
+                self._note_zero(self._ids.pop(name)[0])
 
     def latest(self, service: Service) -> str:
         """Return the latest incarnation that was seen to run, or an empty text."""
