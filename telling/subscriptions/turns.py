@@ -117,12 +117,12 @@ class Turn:
         return True
 
     def _send(self, message: Message, sender: Sender) -> None:
-        """Deliver a message, with the tries of SHORT_PAUSES."""
+        """Deliver a message, with the tries of SHORT_PAUSES while this process may go on. Raises DeliveryFailed."""
         for pause_seconds in SHORT_PAUSES:
             try:
                 return sender.send(message)
             except DeliveryFailed as error:
-                if error.is_final or error.retry_after:
+                if error.is_final or error.retry_after or not self._may_go_on():
                     raise
                 self._save()
                 self._clock.sleep(pause_seconds)

@@ -259,6 +259,16 @@ def test_a_process_whose_heartbeat_is_overdue_sends_nothing_more(receive, subscr
     assert row.cursor == ids[3]
 
 
+def test_a_process_whose_heartbeat_is_overdue_tries_nothing_again(receive, subscribe, turn):
+    """A try may take a minute, and another process may deliver the same by then."""
+    receiver = receive(answer(500))
+    row, _ = subscribe(receiver.url)
+    record_many(1)
+    allowed = iter([True] * 2)
+    turn(row, may_go_on=lambda: next(allowed, False))
+    assert len(receiver.requests) == 1
+
+
 def test_a_turn_ends_in_time_although_its_receiver_is_slow(receive, subscribe, turn, clock):
     """Others wait for theirs if there are more subscriptions than threads."""
 
