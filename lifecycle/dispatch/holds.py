@@ -32,7 +32,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class Inserted:
-    """The circumstances in which a lease was inserted. In others it proves nothing, and is inserted again."""
+    """The circumstances in which a lease was inserted. If they change, it proves nothing and is inserted again."""
 
     run: int
     incarnation: str
@@ -42,7 +42,7 @@ class Inserted:
 
 @dataclass(frozen=True)
 class Known:
-    """The findings of a dispatch. They are true for the next one while the row has this version and `asked` is true."""
+    """The findings of a dispatch. The next one uses them if the row has this version and `asked` is remembered."""
 
     version: int
     lease_id: int
@@ -71,10 +71,11 @@ class SharedLease:
 
     #: The work in flight, the oldest first.
     holds: dict[Hold, None] = field(default_factory=dict)
-    #: How many pieces of work broke off that the database does not know of.
+    #: How many pieces of work broke off and are not yet counted in the database.
     broke_off: int = 0
     #: The monotonic time when the latest work ended.
     ended: float = 0
+    #: Whether it is kept for LINGER_SECONDS after its last work (see BUSY_SECONDS).
     is_busy: bool = False
     #: Whether no other work can join, because the row is being deleted.
     is_over: bool = False
@@ -87,15 +88,15 @@ class Holds:
         self._worker_id = worker_id
         self._clock = clock
         self._lock = threading.Lock()
-        #: Those that work can join, by instance.
+        #: The leases that new work can join, by instance.
         self._joinable: dict[str, SharedLease] = {}
-        #: All whose rows may exist.
+        #: All leases whose rows may exist.
         self._kept: set[SharedLease] = set()
-        #: By instance: when its latest work ended, and for what its lease was inserted.
+        #: By instance: when its latest work ended, and the circumstances in which the lease of that was inserted.
         self._latest: dict[str, tuple[float, Inserted | None]] = {}
 
     def begin(self, name: str, caller: dict[str, Any]) -> Hold:
-        """Count a piece of work in. While it is, this process deletes no lease of the instance."""
+        """Count a piece of work in. While it is counted, this process does not delete the lease that it holds."""
         with self._lock:
             lease = self._joinable.get(name)
             if lease:
@@ -164,7 +165,7 @@ class Holds:
             self._kept.discard(lease)
 
     def kept(self, linger_seconds: float = LINGER_SECONDS) -> list[SharedLease]:
-        """Return all leases whose rows may exist. Those that have had no work for so long are over."""
+        """End the leases that have had no work for so long, and return all whose rows may exist."""
         with self._lock:
             now = self._clock.monotonic()
             for lease in self._kept:

@@ -14,7 +14,7 @@ from lifecycle.exceptions import EngineError
 
 logger = logging.getLogger(__name__)
 
-#: How long an inspection counts at most. A stream whose other side is gone without a word tells of nothing.
+#: How long an inspection is remembered at most, because a stream whose other end was lost reports no change.
 REMEMBER_SECONDS = 5
 #: How long it takes until a stream that has ended is opened again.
 RECONNECT_SECONDS = 1
@@ -35,7 +35,8 @@ class Inspections:
         self._clock = clock
         self._lock = threading.Lock()
         self._remembered: dict[str, _Remembered] = {}
-        #: Counts the events and connections. What was asked before the latest one is not remembered.
+        #: Counts the events, and the beginnings and ends of streams. An answer is remembered only if none of them came
+        #: after the question.
         self._changes = 0
         self._is_connected = False
         self._is_watching = False
@@ -77,7 +78,7 @@ class Inspections:
                 self._forget_all(is_connected=True)
                 for name in changes:
                     self._forget(name)
-            except EngineError as error:  # the supervisor says so
+            except EngineError as error:  # the supervisor logs it
                 logger.debug("%s", error)
             except Exception:
                 logger.exception("The engine's events could not be read; trying again")

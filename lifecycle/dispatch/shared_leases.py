@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 WRITE_SECONDS = 1
 TICK_SECONDS = 0.25
 
-#: Whether an instance's row has a version and a lease, is not disabled, and tells of no failed work, which a success
-#: would have to remove. Django's ORM takes ten times as long to make this SQL.
+#: Whether an instance's row has the given version and lease, is not disabled, and tells of no failed work. (If it told
+#: of any, it would have to be read, so that a success removes that.) Django's ORM takes ten times as long to make this.
 IS_UNCHANGED = """
 SELECT 1 FROM lifecycle_instance JOIN lifecycle_lease ON lifecycle_lease.instance_id = lifecycle_instance.name
 WHERE lifecycle_instance.name = %s AND lifecycle_instance.version = %s AND lifecycle_lease.id = %s
@@ -83,7 +83,7 @@ class SharedLeases:
     def take(self, hold: Hold, *, may_recall: bool) -> Leased | None:
         """Return what a piece of work may be sent with, or None if the instance must be woken first.
 
-        `may_recall`: whether a remembered inspection will do.
+        `may_recall`: whether a remembered inspection is enough.
 
         Raises Neighbour, Disabled, LabelError and EngineUnreachable.
         """

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: How often the mark is looked at if nothing is started or stopped.
 LOOK_SECONDS = 5
-#: How long a dispatch waits for the first look of another thread: an engine that hangs would else delay it twice.
+#: How long a dispatch waits for the first look of another thread. Not longer, because an engine that hangs delays the
+#: dispatch's own calls, too.
 FIRST_LOOK_SECONDS = 1
 #: An installation that found the mark of another one makes its own if there was none for this long. The other one would
 #: have made it anew by then.

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: After this time a turn ends, so that other subscriptions get theirs if there are more of them than threads.
 TURN_SECONDS = 20.0
-#: The cursor is written after at most so many deliveries to a program, or this time. A kill repeats no more than those.
-#: A person is not told twice of anything if that can be helped, so that cursor is written after each delivery.
+#: The cursor is written after at most so many deliveries to a program, or this time. So after a kill no more than those
+#: are repeated. A person should be told nothing twice, so the cursor of a person is written after each delivery.
 SAVE_EVENTS, SAVE_SECONDS = 50, 1.0
 #: The pauses before the next tries in a turn. After the last one the failure is written down.
 SHORT_PAUSES = (0.1, 0.3)
@@ -39,7 +39,7 @@ class Sender(Protocol):
 
 
 class ClaimLost(Exception):
-    """Another process delivers now, or a person has changed the subscription."""
+    """Another process delivers now, or a person has changed the subscription. The cursor must not be written."""
 
 
 def make_sender(row: Subscription, clock: Clock) -> Sender:

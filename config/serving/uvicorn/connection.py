@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 #: All headers of a request, with the request line. Twisted has the same limit.
 MAX_HEAD_BYTES = 16384
-
-
 #: What is read of a connection at once. With asyncio's 256 KB an upload of 1 GB added 1.1 MB to the process.
 READ_BYTES = 64 * 1024
 

@@ -1,7 +1,7 @@
 """Docker Swarm: a service is scaled up to wake it, and to 0 to put it to sleep.
 
-A service is changed by posting its whole specification back with the version that was read. Another hand that was
-faster wins: the service is read again.
+A service is changed by posting its whole specification back with the version that was read. If another client has
+changed it meanwhile, the swarm refuses that, and the service is read again.
 """
 
 import json
