@@ -111,11 +111,12 @@ class Gateway:
 async def _answer(scope: Any, body: Body, send: Any, span: tracing.Span) -> None:
     began = time.monotonic()
     passed = await _ask(scope, body)
-    note_dispatch(scope, passed if isinstance(passed, ProblemResponse) else passed.answer, began, span)
     if isinstance(passed, ProblemResponse):
+        note_dispatch(scope, passed, began, span)
         await send_response(passed, send)
         return
     try:
+        note_dispatch(scope, passed.answer, began, span)
         await passed.send(send)
     except asyncio.CancelledError:
         if work_in_flight.is_draining and not body.caller_is_gone:
@@ -138,9 +139,12 @@ class PassedAnswer:
         try:
             headers = hop.to_caller(answer.raw_headers, answer.url)
         except LeadsElsewhere:
-            error = answer.broke_off(AgentBrokeOff.status, "its Location leads to Dormouse itself")
+            error = answer.broke_off(AgentBrokeOff.status, "its Location leads to Dormouse itself, or cannot be read")
             answer.close()
             raise error from None
+        except BaseException:
+            answer.close()  # else its lease would keep the agent awake for ever
+            raise
         if answer.status == HTTPStatus.NO_CONTENT:
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         headers.append((b"dormouse-run", str(answer.run).encode()))

@@ -44,7 +44,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class LeadsElsewhere(Exception):
-    """A `Location` leads to our own origin, but not to the agent."""
+    """A `Location` leads to our own origin, but not to the agent; or it cannot be read, so that is not known."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class Hop:
         written = re.sub(r"[\t\r\n]", "", value.decode("utf-8", "surrogateescape").strip("\0 \t\r\n"))
         try:
             target = urlsplit(urljoin(agent, written.replace("\\", "/")))
-            port = target.port
+            port, host = target.port, _canonical(target.hostname or "")
         except ValueError as error:
             raise LeadsElsewhere from error
         if target.scheme not in DEFAULT_PORTS:
             return value
         if not target.hostname:
             raise LeadsElsewhere
-        origin = _canonical(target.hostname), port or DEFAULT_PORTS[target.scheme]
+        origin = host, port or DEFAULT_PORTS[target.scheme]
         at_agent, path = urlsplit(agent), _without_dots(target.path)
         if (target.scheme, *origin) == (at_agent.scheme, _canonical(at_agent.hostname or ""), at_agent.port or 80):
             path = self.prefix + path
@@ -133,7 +133,11 @@ class Hop:
     def _own_origins(self) -> set[tuple[str, int]]:
         """Return the host and the port of Dormouse, as the caller sees it; by default the port of either scheme."""
         own = urlsplit(f"//{self.host}")
-        ports = {own.port} if own.port else set(DEFAULT_PORTS.values())
+        try:
+            port = own.port
+        except ValueError:  # there is no such port, so the caller's `Host` is wrong
+            port = None
+        ports = {port} if port else set(DEFAULT_PORTS.values())
         return {(_canonical(own.hostname or ""), port) for port in ports}
 
 
@@ -152,7 +156,10 @@ def _named_by_connection(headers: RawHeaders) -> set[bytes]:
 
 
 def _canonical(host: str) -> str:
-    """Return a host as browsers write it: they know `127.1`, `%6c` and full-width letters."""
+    """Return a host as browsers write it: they know `127.1`, `%6c` and full-width letters.
+
+    Raises ValueError if it has NUL in it, or bytes that are no UTF-8.
+    """
     host = unicodedata.normalize("NFKC", unquote(host)).lower().rstrip(".")
     try:
         return socket.inet_ntoa(socket.inet_aton(host))

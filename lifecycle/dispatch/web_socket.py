@@ -70,14 +70,15 @@ async def _serve(scope: Any, receive: Any, send: Any) -> None:
 async def _serve_one(scope: Any, receive: Any, send: Any, span: tracing.Span) -> None:
     began = time.monotonic()
     found = await _connect(scope)
-    note_dispatch(scope, found, began, span)
     if isinstance(found, ProblemResponse):
+        note_dispatch(scope, found, began, span)
         logger.info("A WebSocket was refused with %d (%r)", found.status_code, found.detail)
         headers = [(name.lower().encode(), value.encode()) for name, value in found.items()]
         await send({"type": "http.response.start", "status": found.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": found.content})
         return
     try:
+        note_dispatch(scope, found, began, span)
         run = (b"dormouse-run", str(found.run).encode())
         await send({"type": "websocket.accept", "subprotocol": found.socket.protocol, "headers": [run]})
         await _pass_messages(found, receive, send)

@@ -10,8 +10,10 @@ from access.middleware import AsgiAccess
 from lifecycle import assembly
 from lifecycle.dispatch.gateway import Gateway
 from lifecycle.exceptions import AgentBrokeOff
+from lifecycle.models import Lease
 from tests.lifecycle.dispatch.agent import answer as answer_of
 from tests.lifecycle.dispatch.caller import CSRF, PROXY, TOKEN, URL, ask, call, post, scope_of
+from tests.servers import wait_for
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]
 
@@ -79,6 +81,19 @@ def test_a_location_elsewhere_on_our_origin_is_502(worker_agent):
     answer = post()
     assert (answer.status_code, answer.headers["Dormouse-Error"]) == (502, "agent_unreachable")
     assert "Location leads to Dormouse itself" in answer.problem["detail"]
+
+
+@pytest.mark.parametrize("broken", ["lifecycle.dispatch.headers.Hop.to_caller", "lifecycle.signals.dispatched.send"])
+def test_an_unforeseen_error_before_the_answer_leaves_no_lease(worker_agent, monkeypatch, broken):
+    """Else the agent would be kept awake until this process ends."""
+
+    def fail(*arguments, **values):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(broken, fail)
+    with pytest.raises(RuntimeError):
+        post()
+    wait_for(lambda: not Lease.objects.exists())
 
 
 def test_an_answer_of_the_agent_can_be_told_from_one_of_dormouse(worker_agent):

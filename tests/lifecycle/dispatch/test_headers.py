@@ -198,11 +198,21 @@ def test_a_location_is_seen_through_dormouse(value, seen):
         "https:///admin",
         "http://[::1",
         "http://dormouse.example:99999999/",
+        "http://dormouse%00.example/",
     ],
 )
 def test_a_location_elsewhere_on_our_origin_is_refused(value):
     with pytest.raises(LeadsElsewhere):
         located(value)
+
+
+def test_a_location_whose_host_is_no_utf_8_is_refused():
+    with pytest.raises(LeadsElsewhere):
+        hop().to_caller([(b"location", b"http://dormouse\x80.example/")], AGENT)
+
+
+def test_a_caller_whose_host_has_an_impossible_port_gets_its_location():
+    assert located("http://elsewhere.example/", host="dormouse.example:99999") == "http://elsewhere.example/"
 
 
 @pytest.mark.parametrize("value", ["http://127.0.0.1:8000/", "http://127.1:8000/", "http://0x7f000001:8000/"])
