@@ -63,14 +63,16 @@ def test_work_gets_its_answers_and_readers_lose_nothing(serve, tmp_path):
         second = serve(**environment)
         reading = pool.submit(read_all, readers, first, start)
         answers = [pool.submit(work, first, 0, "waits") for _ in range(PIECES)]
-        wait_for(lambda: Lease.objects.count() == PIECES, what="the work")
-        wait_for(lambda: all(b"stream-open" in reader.heard for reader in readers), what="the readers")
-        ids = [record("a.b").id]
-        first.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: is_draining(first), what="the drain")
-        ids.append(record("a.b").id)
-        wait_for(lambda: all(b"id: %d\n" % ids[-1] in reader.heard.replace(b"\r", b"") for reader in readers))
-        (tmp_path / "go").touch()
+        try:
+            wait_for(lambda: Lease.objects.count_works() == PIECES, what="the work")
+            wait_for(lambda: all(b"stream-open" in reader.heard for reader in readers), what="the readers")
+            ids = [record("a.b").id]
+            first.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: is_draining(first), what="the drain")
+            ids.append(record("a.b").id)
+            wait_for(lambda: all(b"id: %d\n" % ids[-1] in reader.heard.replace(b"\r", b"") for reader in readers))
+        finally:
+            (tmp_path / "go").touch()  # or a failure would wait for the answers for ever
         assert [answer.result().text for answer in answers] == ["done"] * PIECES
         assert first.process.wait(DEADLINE_SECONDS) == 0
         reading.result()
