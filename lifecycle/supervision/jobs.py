@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ class Jobs:
         self._now = now
         #: When each job is due. One that is running is not in it.
         self._due = dict.fromkeys(_registered if jobs is None else jobs, now())
+        #: The jobs that wait for the database. That is said once for each series of failures.
+        self._waiting: set[Job] = set()
 
     def run_due(self) -> None:
         """Start a thread for each job that is due."""
@@ -54,6 +56,12 @@ class Jobs:
         pause_seconds = job.seconds
         try:
             job.run()
+            self._waiting.discard(job)
+        except DatabaseError as error:
+            pause_seconds = min(RETRY_SECONDS, job.seconds)
+            if job not in self._waiting:
+                self._waiting.add(job)
+                logger.warning("The job %r waits, because the database cannot be used: %s", job.name, error)
         except Exception:
             pause_seconds = min(RETRY_SECONDS, job.seconds)
             logger.exception("The job %r failed; it is tried again in %d s", job.name, pause_seconds)

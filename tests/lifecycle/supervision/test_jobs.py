@@ -2,6 +2,8 @@
 
 import threading
 
+from django.db import OperationalError
+
 from lifecycle.supervision.jobs import RETRY_SECONDS, Job, Jobs
 from lifecycle.supervision.supervisor import Supervisor
 from lifecycle.transitions.lifecycle import Lifecycle
@@ -60,6 +62,22 @@ def test_a_job_that_fails_is_tried_again_sooner_and_stops_no_other(caplog):
         finish()
     assert sorted(runs) == ["b", "fail", "fail"]
     assert caplog.records[0].getMessage() == f"The job 'prune\\nx' failed; it is tried again in {RETRY_SECONDS} s"
+
+
+def test_a_job_that_waits_for_the_database_says_so_once_and_without_a_traceback(caplog):
+    now, answers = Hand(), [OperationalError("locked"), OperationalError("locked"), None, OperationalError("full")]
+
+    def ask():
+        if error := answers.pop(0):
+            raise error
+
+    jobs = Jobs([Job("deliver", 1, ask)], now)
+    for now.seconds in range(4):
+        jobs.run_due()
+        finish()
+    said = "The job 'deliver' waits, because the database cannot be used: "
+    assert [record.getMessage() for record in caplog.records] == [f"{said}locked", f"{said}full"]
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_supervisor_runs_the_jobs_that_apps_register(transactional_db, engine, events, monkeypatch):
