@@ -136,8 +136,10 @@ class Starting:
             self.recovering.settle_unknown_start(row, asked, began)
         else:
             ready = self.clock.monotonic()
+            # The parts add up to the latency, so the commit of the claim belongs to the first one.
             parts_ms = {"needs_ms": milliseconds(needed - began)} if row.needs else {}
-            parts_ms |= {"start_ms": milliseconds(running - needed), "ready_ms": milliseconds(ready - running)}
+            starting = needed if row.needs else began
+            parts_ms |= {"start_ms": milliseconds(running - starting), "ready_ms": milliseconds(ready - running)}
             self.claims.settle_started(row, Started(seen, milliseconds(ready - began), parts_ms))
             return seen
         return None
