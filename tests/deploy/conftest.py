@@ -44,6 +44,7 @@ class Agent(BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         pass
 
+ThreadingHTTPServer.request_queue_size = 100  # of 20 connections at once, 5 would wait and the rest be tried 1 s later
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 """
 #: Answers how many bytes its work has, and their sum.
@@ -70,6 +71,7 @@ class Agent(BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         pass
 
+ThreadingHTTPServer.request_queue_size = 100  # of 20 connections at once, 5 would wait and the rest be tried 1 s later
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 """
 #: Sends each message of a WebSocket back. It closes with 4000 when it is told so.

@@ -16,6 +16,7 @@ class Agent(BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
+ThreadingHTTPServer.request_queue_size = 100  # of 20 connections at once, 5 would wait and the rest be tried 1 s later
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 """
 #: Sets the wall clock of this process alone, as another machine's.

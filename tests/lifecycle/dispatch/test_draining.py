@@ -33,6 +33,7 @@ class Agent(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"done")
 
+ThreadingHTTPServer.request_queue_size = 100  # of 20 connections at once, 5 would wait and the rest be tried 1 s later
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
 """
 
