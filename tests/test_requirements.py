@@ -38,7 +38,7 @@ def test_the_compiled_files_agree_with_what_was_asked_for():
 
 def test_a_compiled_file_without_a_package_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.requirements.PROJECT", tmp_path)
-    for name in ("requirements", "requirements-dev", "requirements-bench"):
+    for name in ("requirements", "requirements-dev", "requirements-bench", "requirements-otel"):
         (tmp_path / f"{name}.in").write_text("django==5.2.19\n")
         (tmp_path / f"{name}.txt").write_text("django==5.2.18 \\\n    --hash=sha256:00\n")
     expected = "requirements.txt has not django==5.2.19 of requirements.in: run make requirements"

@@ -56,7 +56,10 @@ class Agent(BaseHTTPRequestHandler):
                 while True:
                     self.wfile.write(again)
         else:
-            self.wfile.write(ANSWERS.get(work, DONE))
+            answer = ANSWERS.get(work, DONE)
+            self.wfile.write(answer)
+            # A good agent keeps the connection, as its answer says. The others close it.
+            self.close_connection = answer is not DONE
 
     def send_megabytes(self, count):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (count * MB))
@@ -68,4 +71,5 @@ class Agent(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    ThreadingHTTPServer.request_queue_size = 100
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Agent).serve_forever()
