@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from http import HTTPStatus
 from typing import Any, cast
 
 import httpx
@@ -117,6 +118,9 @@ def test_it_is_reached_soon_after_both_got_a_network(dormouse, docker_api):
         wait_for(lambda: dormouse.dispatch(name).status_code == 200)
     finally:
         docker_api.disconnect_container_from_network(dormouse.id, dormouse.other)
+    # Dormouse asks for its own networks every 10 s. Other tests need that it has noticed.
+    lost = dormouse.add(network=dormouse.other, start_timeout="1s")
+    wait_for(lambda: dormouse.dispatch(lost).status_code == HTTPStatus.CONFLICT, what="the loss of the network")
 
 
 def test_an_agent_that_does_not_answer_is_told_with_the_place_from_which_it_was_asked(dormouse):
