@@ -33,12 +33,13 @@ def test_each_can_be_looked_at_and_not_touched(admin_client: Client, model):
 
 def test_a_row_reads_like_the_page(admin_client: Client):
     Instance.objects.update(
-        since=datetime(2026, 11, 23, 18, 55, 30, tzinfo=UTC), failure={"error": "no Schlüssel <b>", "cause": "exited"}
+        since=datetime(2026, 11, 23, 18, 55, 30, tzinfo=UTC), failure={"cause": "exited", "error": "no Schlüssel <b>"}
     )
     assertContains(admin_client.get(ADDRESS), "2026-11-23 18:55:30 UTC", count=1)
     page = admin_client.get(f"{ADDRESS}reviewer-default/change/")
     assertContains(page, "2026-11-23 18:55:30 UTC", count=1)
-    shown = escape('{\n  "error": "no Schlüssel <b>",\n  "cause": "exited"\n}')
+    # In the order of the keys in which PostgreSQL keeps them.
+    shown = escape('{\n  "cause": "exited",\n  "error": "no Schlüssel <b>"\n}')
     assertContains(page, f'<pre class="data">{shown}</pre>', count=1)
     assertContains(page, 'href="/agents/?instance=reviewer-default#activity-heading"', count=1)
 
