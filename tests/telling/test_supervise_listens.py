@@ -102,7 +102,7 @@ def test_what_is_no_request_is_not_logged(caplog, line):
     ):
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
         assert b" 400 " in connection.recv(1000)
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name != "asyncio"]  # whose debug mode tells of the loop
 
 
 @pytest.mark.parametrize("text", ["", "9105", "host", "host:", "host:0", "host:65536", "host:x", "host:²"])
