@@ -2,6 +2,7 @@
 
 import re
 import select
+from typing import Generic, TypeVar
 
 from django.conf import settings
 
@@ -22,9 +23,32 @@ PROBE_SECONDS = 1
 #: connection is cut, and how much more of the body is read (and thrown away) meanwhile.
 LINGER_SECONDS = 1
 LINGER_BYTES = 1024 * 1024
+Connection = TypeVar("Connection")
+
 _BASE = re.escape(settings.DORMOUSE_BASE_PATH)
 WORK_PATH = re.compile(f"{_BASE}{WORK_PATTERN}".encode())
 MAY_STALL = re.compile(f"{_BASE}(/events|{WORK_PATTERN})".encode())
+
+
+class Waiting(Generic[Connection]):
+    """The connections that wait for a request, or for a body that is not work. They are at most MAX_WAITING."""
+
+    def __init__(self) -> None:
+        #: Those that have waited longest are first.
+        self._all: dict[Connection, None] = {}
+
+    def join(self, connection: Connection) -> Connection | None:
+        """Add a connection. If they are too many then, remove and return the one that has waited longest: close it."""
+        self._all[connection] = None
+        if len(self._all) <= MAX_WAITING:
+            return None
+        longest = next(iter(self._all))
+        del self._all[longest]
+        return longest
+
+    def leave(self, connection: Connection) -> None:
+        """Remove a connection, if it waits."""
+        self._all.pop(connection, None)
 
 
 def is_reset(descriptor: int) -> bool:

@@ -16,11 +16,11 @@ from config.serving.limits import (
     BODY_SECONDS,
     HEADERS_SECONDS,
     IDLE_SECONDS,
-    MAX_WAITING,
     MAY_STALL,
     PROBE_SECONDS,
     STALLED_SECONDS,
     WORK_PATH,
+    Waiting,
     is_reset,
 )
 
@@ -32,8 +32,7 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
     Only `setTimeout` keeps time here: each phase of a connection sets its own deadline.
     """
 
-    #: The channels that wait for a request, or for a body that is not work, the longest first.
-    waiting: ClassVar[dict["LimitedChannel", None]] = {}
+    waiting: ClassVar[Waiting["LimitedChannel"]] = Waiting()
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's names
         """Wait for the first request."""
@@ -46,10 +45,8 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
 
     def _wait(self) -> None:
         """Join the channels that wait. If they are too many, the one that has waited longest is closed."""
-        self.waiting[self] = None
-        if len(self.waiting) > MAX_WAITING:
-            longest = next(iter(self.waiting))
-            del self.waiting[longest]
+        longest = self.waiting.join(self)
+        if longest:
             longest.timeoutConnection()
 
     def resetTimeout(self) -> None:  # noqa: N802
@@ -76,7 +73,7 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
     def allHeadersReceived(self) -> None:  # noqa: N802
         """Begin the deadline of the body. Work has none: that of a stranger is refused on its headers."""
         if WORK_PATH.fullmatch(self._path.partition(b"?")[0]):
-            self.waiting.pop(self, None)
+            self.waiting.leave(self)
             self.setTimeout(None)
             self.transport.setTcpKeepAlive(True)  # a machine that disappears is noticed nevertheless
         else:
@@ -85,7 +82,7 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
 
     def allContentReceived(self) -> None:  # noqa: N802
         """Wait no more: the request is complete."""
-        self.waiting.pop(self, None)
+        self.waiting.leave(self)
         self._is_in_headers = False
         self.setTimeout(None)
         super().allContentReceived()
@@ -151,7 +148,7 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         """Wait no more."""
-        self.waiting.pop(self, None)
+        self.waiting.leave(self)
         if self._probe and self._probe.active():
             self._probe.cancel()
         super().connectionLost(reason)

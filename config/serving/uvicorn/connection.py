@@ -33,8 +33,7 @@ class Refused(Exception):
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol, with deadlines that no byte prolongs, and a bound for the connections that wait."""
 
-    #: The connections that wait for a request, or for a body that is not work, the longest first.
-    waiting: ClassVar[dict["Connection", None]] = {}
+    waiting: ClassVar[limits.Waiting["Connection"]] = limits.Waiting()
 
     cycle: Answer
 
@@ -124,7 +123,7 @@ class Connection(HttpToolsProtocol):
                 return
             self.cycle.keep_alive = False  # what follows is another protocol, according to the caller
         if self._is_at(self.cycle, limits.WORK_PATH):
-            self.waiting.pop(self, None)
+            self.waiting.leave(self)
             self._set_deadline(None)
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         elif self.cycle is self._active:
@@ -133,7 +132,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Wait no more: the request is complete."""
         super().on_message_complete()
-        self.waiting.pop(self, None)
+        self.waiting.leave(self)
         self._set_deadline(None)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -174,7 +173,7 @@ class Connection(HttpToolsProtocol):
         A socket that is closed with unread data resets the connection, and the answer may be lost.
         """
         self._thrown_away_bytes = 0
-        self.waiting.pop(self, None)
+        self.waiting.leave(self)
         if not self.transport.is_closing():
             self.flow.resume_reading()
             self.transport.write_eof()
@@ -191,7 +190,7 @@ class Connection(HttpToolsProtocol):
 
     def _upgrade(self) -> None:
         if self._should_upgrade() and not self._is_busy:
-            self.waiting.pop(self, None)
+            self.waiting.leave(self)
             self._set_deadline(None)
             self.handle_websocket_upgrade()
         else:
@@ -252,7 +251,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application, unless its answer is complete."""
-        self.waiting.pop(self, None)
+        self.waiting.leave(self)
         self._set_deadline(None)
         if self._probe:
             self._probe.cancel()
@@ -283,10 +282,8 @@ class Connection(HttpToolsProtocol):
     def _wait(self, seconds: float) -> None:
         """Join the connections that wait. If they are too many, the one that has waited longest is closed."""
         self._set_deadline(seconds)
-        self.waiting[self] = None
-        if len(self.waiting) > limits.MAX_WAITING:
-            longest = next(iter(self.waiting))
-            del self.waiting[longest]
+        longest = self.waiting.join(self)
+        if longest:
             longest.transport.abort()
 
     def _set_deadline(self, seconds: float | None, end: Any = None) -> None:

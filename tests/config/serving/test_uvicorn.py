@@ -24,7 +24,7 @@ LOGIN, DISPATCH = b"/accounts/login/", b"/api/instances/works/dispatch"
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch):
     monkeypatch.setattr(httptools_impl, "RequestResponseCycle", Answer)
-    monkeypatch.setattr(Connection, "waiting", {})
+    monkeypatch.setattr(Connection, "waiting", limits.Waiting())
     for name in ("IDLE_SECONDS", "HEADERS_SECONDS", "BODY_SECONDS", "STALLED_SECONDS"):
         monkeypatch.setattr(limits, name, LIMIT_SECONDS)
 
@@ -59,13 +59,15 @@ async def serving():
         writers.append(writer)
         return reader, writer
 
-    yield connect
-    for writer in writers:
-        writer.close()
-    server.servers[0].close()
-    for connection in list(server.server_state.connections):
-        connection.transport.abort()
-    await asyncio.sleep(0.05)
+    try:
+        yield connect
+    finally:
+        for writer in writers:
+            writer.close()
+        server.servers[0].close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0.05)
 
 
 def run(test):
