@@ -30,9 +30,9 @@ from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 from telling import traces  # noqa: E402
 
 routes: list[Any] = [
-    path("events", LogRequests(BoundedBody(AsgiAccess(EventStream.as_asgi())))),  # type: ignore[arg-type]
-    re_path(WORK_PATH[1:] + r"\Z", LogRequests(AsgiAccess(Gateway()))),  # type: ignore[arg-type]
-    re_path("", LogRequests(BoundedBody(LimitConcurrency(django)))),  # type: ignore[arg-type]
+    path("events", BoundedBody(AsgiAccess(EventStream.as_asgi()))),  # type: ignore[arg-type]
+    re_path(WORK_PATH[1:] + r"\Z", AsgiAccess(Gateway())),  # type: ignore[arg-type]
+    re_path("", BoundedBody(LimitConcurrency(django))),  # type: ignore[arg-type]
 ]
 
 
@@ -42,13 +42,14 @@ async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
 
 
 web_sockets: list[Any] = [
-    re_path(WORK_PATH[1:] + r"\Z", LogRequests(WebSocketGateway())),  # type: ignore[arg-type]
-    re_path("", LogRequests(refuse_websocket)),  # type: ignore[arg-type]
+    re_path(WORK_PATH[1:] + r"\Z", WebSocketGateway()),  # type: ignore[arg-type]
+    re_path("", refuse_websocket),  # type: ignore[arg-type]
 ]
 
 
 application: Any = BasePath(
-    ProtocolTypeRouter({"http": URLRouter(routes), "websocket": URLRouter(web_sockets)}), settings.DORMOUSE_BASE_PATH
+    ProtocolTypeRouter({"http": LogRequests(URLRouter(routes)), "websocket": LogRequests(URLRouter(web_sockets))}),
+    settings.DORMOUSE_BASE_PATH,
 )
 
 
