@@ -66,8 +66,8 @@ class Inspections:
         with self._lock:
             if self._is_watching:
                 return
+            threading.Thread(target=self._watch, name="inspections", daemon=True).start()
             self._is_watching = True
-        threading.Thread(target=self._watch, name="inspections", daemon=True).start()
 
     def _watch(self) -> None:
         while True:

@@ -30,8 +30,6 @@ class LeasedInstance:
 
     lease: Lease
     seen: Inspection
-    #: The number of its latest start by Dormouse.
-    run: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Leases:
             return None
         row, seen = found
         lease = self.insert(row, order)
-        return LeasedInstance(lease, seen, row.run) if lease else None
+        return LeasedInstance(lease, seen) if lease else None
 
     def give_back(self, lease: Lease) -> None:
         """End the lease, and retry until that succeeds: a lease that is left would keep its instance awake for ever."""
