@@ -37,14 +37,14 @@ def stack(swarm_api) -> Iterator[None]:
     wait_for(lambda: not swarm_api.networks(names=[f"{STACK}_agents"]), what="the end of the stack")
 
 
-def test_the_agent_of_the_stack_sleeps_wakes_and_is_reached_on_the_network_of_dormouse(stack, engine):
+def test_the_agent_of_the_stack_sleeps_wakes_and_is_reached_on_the_network_of_dormouse(stack, engine, monkeypatch):
     name = f"{STACK}_reviewer"
     assert [one.name for one in engine.instances() if one.name.startswith(STACK)] == [name]
     beside_it = Viewpoint(own_networks={f"{STACK}_agents": ""})
     asleep = inspection(engine._read(name)[0], "", beside_it)
     assert isinstance(asleep.labels, Labels)
     assert (asleep.phase, asleep.labels.port, asleep.warnings) == (Phase.CREATED, 9000, ())
-    engine._viewpoints[engine._managers._client(HOST)] = beside_it
+    monkeypatch.setattr(engine._viewpoints, "of", lambda api: beside_it)
     engine.start(name)
     [(address, port)] = engine.inspect(name).addresses
     assert (address.startswith("10."), port) == (True, 9000)

@@ -8,21 +8,18 @@ import math
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import docker
 import requests
-from docker.errors import DockerException, NotFound
+from docker.errors import NotFound
 
 from lifecycle.engines import labels
 from lifecycle.engines.base import OWNER, Engine, HeardEnd, Inspection, ListedInstance, Outcome, Phase
 from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker import containers
-from lifecycle.engines.docker.addresses import Viewpoint, engine_host, is_on_host_network, networks_of
 from lifecycle.engines.docker.answers import (
     OTHER_VERSION,
     STOPS_NONE_THAT_IS_PAUSED,
@@ -34,10 +31,11 @@ from lifecycle.engines.docker.answers import (
     is_paused,
 )
 from lifecycle.engines.docker.events import HeardEvents
+from lifecycle.engines.docker.translation import Translation
+from lifecycle.engines.docker.viewpoints import Viewpoints
 from lifecycle.exceptions import (
     EngineBusy,
     EngineError,
-    EngineNonsense,
     EngineRefused,
     EngineUnreachable,
     Missing,
@@ -52,8 +50,6 @@ T = TypeVar("T")
 ASK_SECONDS = 10
 #: The timeout of a start, and of a stop in addition to its grace.
 ACT_SECONDS = 60
-#: Dormouse's own container may be connected to another network while it runs. It is asked for its networks this often.
-VIEWPOINT_SECONDS = 10
 
 #: The engine's events after which an instance may have changed. Podman's own names are the last ones.
 CHANGES = (
@@ -97,10 +93,7 @@ class DockerEngine(Engine):
         self._heard = HeardEvents()
         #: Connected clients, by their timeout in seconds.
         self._clients: dict[int, Any] = {}
-        self._own_id = own_id
-        self._network = network
-        #: By connection, with the time until which it is believed.
-        self._viewpoints: WeakKeyDictionary[Any, tuple[Viewpoint, float]] = WeakKeyDictionary()
+        self._viewpoints = Viewpoints(own_id, network)
 
     def instances(self) -> list[ListedInstance]:
         """Return all containers of the scope with the label, by one request."""
@@ -124,7 +117,7 @@ class DockerEngine(Engine):
             container = api.inspect_container(name)
             if not containers.takes_part(name, container, self._scope):
                 raise Missing(name)
-            return containers.inspection(name, container, self._viewpoint(api), _shared(api, container))
+            return containers.inspection(name, container, self._viewpoints.of(api), _shared(api, container))
 
         return self._call("inspect", name, ask)
 
@@ -225,7 +218,7 @@ class DockerEngine(Engine):
         return f"{name}.{self._scope}" if self._scope else name
 
     def _read_names(self, stream: Any) -> Iterator[str]:
-        with _errors("events", ""):
+        with TRANSLATION.errors("events", ""):
             for event in stream:
                 attributes = event["Actor"]["Attributes"]
                 if labels.ENABLE not in attributes:
@@ -247,34 +240,13 @@ class DockerEngine(Engine):
             return is_paused(name)
         return explain_exit(rejection, exit_code_of(rejection, state))
 
-    def _viewpoint(self, api: Any) -> Viewpoint:
-        """Return from where containers are reached through this connection. The engine is asked for it now and then."""
-        found, until = self._viewpoints.get(api, (Viewpoint(), 0.0))
-        if time.monotonic() < until:
-            return found
-        own = self._own_networks(api, self._own_id) if self._own_id else None
-        found = Viewpoint(engine_host(api), own, self._network, is_in_container=self._own_id is not None)
-        self._viewpoints[api] = found, time.monotonic() + VIEWPOINT_SECONDS
-        return found
-
-    def _own_networks(self, api: Any, id: str) -> Mapping[str, str] | None:
-        """Return the networks of Dormouse's container. None: it is as on the machine, or unknown to this engine."""
-        try:
-            own = api.inspect_container(id)
-        except NotFound:
-            return None
-        shared = containers.shared_container(own)
-        if shared:
-            return self._own_networks(api, shared)
-        return None if is_on_host_network(own) else networks_of(own)
-
     def _call(self, call: str, name: str, do: Callable[[Any], T], seconds: int = ASK_SECONDS) -> T:
         """Return what `do` makes of a client whose requests take at most `seconds` as a whole. Raises EngineError.
 
         If the engine was replaced by one with another API version, agree on a version again, and call once more.
         """
         for is_last in (False, True):
-            with _errors(call, name), answers_within(seconds):
+            with TRANSLATION.errors(call, name), answers_within(seconds):
                 api = self._client(seconds)
                 try:
                     return do(api)
@@ -323,34 +295,17 @@ def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outc
     return Outcome.DONE
 
 
-@contextmanager
-def _errors(call: str, name: str) -> Iterator[None]:
-    """Raise the EngineError that an error inside the block means."""
-    try:
-        yield
-    except requests.HTTPError as error:
-        raise error_of(call, name, Answer.of(error.response)) from error
-    except (DockerException, requests.RequestException, OSError) as error:
-        raise _unreachable(error) from error
-    # null, {}, [], [{}], and JSON that is nested too deeply
-    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-        why = f"the Docker Engine gave an answer that has another shape than its API says ({error!r})"
-        raise EngineNonsense(why) from error
+def _explain(reason: BaseException) -> EngineUnreachable | None:
+    """Return what an error in the chain of causes means, in words that a person can act on."""
+    if isinstance(reason, (requests.Timeout, TimeoutError)):
+        return EngineUnreachable("the Docker Engine does not answer in time")
+    if isinstance(reason, PermissionError):
+        why = "the Docker Engine's socket is closed to this user: add it to the group docker"
+        return EngineUnreachable(why, was_asked=False)
+    if isinstance(reason, (ConnectionRefusedError, FileNotFoundError)):
+        why = f"the Docker Engine cannot be reached ({reason.strerror}): does it run, and is DOCKER_HOST right?"
+        return EngineUnreachable(why, was_asked=False)
+    return None
 
 
-def _unreachable(error: BaseException) -> EngineError:
-    """Return the operating system's reason, which is deep in the chain of causes, in words that a person can act on."""
-    reason: BaseException | None = error
-    while reason:
-        if isinstance(reason, requests.HTTPError):  # to the question for its version, with which a connection begins
-            return error_of("version", "", Answer.of(reason.response))
-        if isinstance(reason, (requests.Timeout, TimeoutError)):
-            return EngineUnreachable("the Docker Engine does not answer in time")
-        if isinstance(reason, PermissionError):
-            why = "the Docker Engine's socket is closed to this user: add it to the group docker"
-            return EngineUnreachable(why, was_asked=False)
-        if isinstance(reason, (ConnectionRefusedError, FileNotFoundError)):
-            why = f"the Docker Engine cannot be reached ({reason.strerror}): does it run, and is DOCKER_HOST right?"
-            return EngineUnreachable(why, was_asked=False)
-        reason = reason.__cause__ or reason.__context__
-    return EngineUnreachable(f"the connection to the Docker Engine failed: {error}")
+TRANSLATION = Translation("the Docker Engine", "the Docker Engine", error_of, _explain)

@@ -13,14 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
-
-from docker.errors import NotFound
 
 from lifecycle.engines import labels
 from lifecycle.engines.base import OWNER, Engine, HeardEnd, Inspection, ListedInstance, Outcome
-from lifecycle.engines.docker.addresses import Viewpoint, engine_host, networks_of
+from lifecycle.engines.docker.addresses import Viewpoint
 from lifecycle.engines.docker.containers import MAX_NAME
+from lifecycle.engines.docker.viewpoints import Viewpoints
 from lifecycle.engines.swarm import failures
 from lifecycle.engines.swarm.inspection import inspection, listed, read_labels
 from lifecycle.engines.swarm.managers import Managers, get, get_bytes, post
@@ -70,10 +68,8 @@ class SwarmEngine(Engine):
     ) -> None:
         """Set up the engine. The arguments after `hosts` mean what they mean for DockerEngine."""
         self._managers = Managers(hosts, environment)
-        self._own_id = own_id
         self._scope = scope
-        self._network = network
-        self._viewpoints: WeakKeyDictionary[Any, Viewpoint] = WeakKeyDictionary()
+        self._viewpoints = Viewpoints(own_id, network)
         self._mark = Mark(self._managers, scope)
         self._sightings = Sightings()
         #: When the nodes were asked for, and what was said.
@@ -191,7 +187,7 @@ class SwarmEngine(Engine):
         def ask(api: Any) -> tuple[Service, Viewpoint]:
             data = get(api, f"services/{name}")
             tasks = get(api, "tasks", filters=json.dumps({"service": [data["ID"]]}))
-            return with_tasks([data], read_tasks(tasks, self._nodes(api)))[0], self._viewpoint(api)
+            return with_tasks([data], read_tasks(tasks, self._nodes(api)))[0], self._viewpoints.of(api)
 
         try:
             service, viewpoint = self._managers.ask("inspect", name, ask)
@@ -256,16 +252,6 @@ class SwarmEngine(Engine):
             nodes = {one["ID"]: one for one in get(api, "nodes")}
             self._latest_nodes = (time.monotonic(), nodes)
         return nodes
-
-    def _viewpoint(self, api: Any) -> Viewpoint:
-        """Return from where tasks are reached. The manager is asked once for Dormouse's own container."""
-        if api not in self._viewpoints:
-            own = None
-            if self._own_id:
-                with suppress(NotFound):  # it is a container of another engine
-                    own = networks_of(api.inspect_container(self._own_id))
-            self._viewpoints[api] = Viewpoint(engine_host(api), own, self._network)
-        return self._viewpoints[api]
 
 
 def _without_frames(content: bytes) -> bytes:

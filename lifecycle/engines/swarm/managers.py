@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import docker
 import requests
-from docker.errors import DockerException
 
 from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker import answers as docker_answers
 from lifecycle.engines.docker.answers import OTHER_VERSION, Answer
+from lifecycle.engines.docker.translation import Translation
 from lifecycle.exceptions import EngineBusy, EngineError, EngineNonsense, EngineRefused, EngineUnreachable, Missing
 
 T = TypeVar("T")
@@ -76,12 +76,16 @@ class Managers:
     def _ask_one(self, host: str, call: str, name: str, do: Callable[[Any], T]) -> T:
         """Ask once, and once more if the engine was replaced by one with another API version."""
         try:
-            return _translated(call, name, lambda: do(self._client(host)))
+            return self._call(host, call, name, do)
         except EngineRefused as refusal:
             if not OTHER_VERSION.search(refusal.error):
                 raise
         self._forget(host)
-        return _translated(call, name, lambda: do(self._client(host)))
+        return self._call(host, call, name, do)
+
+    def _call(self, host: str, call: str, name: str, do: Callable[[Any], T]) -> T:
+        with TRANSLATION.errors(call, name), answers_within(ASK_SECONDS):
+            return do(self._client(host))
 
     def _client(self, host: str) -> Any:
         with self._lock:
@@ -152,35 +156,19 @@ def error_of(call: str, name: str, answer: Answer) -> EngineError:
     return docker_answers.error_of(call, name, answer)
 
 
-def _translated(call: str, name: str, do: Callable[[], T]) -> T:
-    """Return what `do` returns. Raises the EngineError that its error means."""
-    try:
-        with answers_within(ASK_SECONDS):
-            return do()
-    except requests.HTTPError as error:
-        raise error_of(call, name, Answer.of(error.response)) from error
-    except (DockerException, requests.RequestException, OSError) as error:
-        raise _unreachable(error) from error
-    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-        why = f"the manager gave an answer that has another shape than its API says ({error!r})"
-        raise EngineNonsense(why) from error
+def _explain(reason: BaseException) -> EngineUnreachable | None:
+    """Return what an error in the chain of causes means, in words that a person can act on."""
+    if isinstance(reason, (requests.ConnectTimeout, ConnectionRefusedError, FileNotFoundError)):
+        why = "it cannot be reached: does it run, and is its address right?"
+        return EngineUnreachable(why, was_asked=False)
+    if isinstance(reason, (requests.Timeout, TimeoutError)):
+        return EngineUnreachable("it does not answer in time")
+    if isinstance(reason, PermissionError):
+        return EngineUnreachable("its socket is closed to this user: add it to the group docker", was_asked=False)
+    return None
 
 
-def _unreachable(error: BaseException) -> EngineError:
-    """Return why a manager did not answer, in words that a person can act on."""
-    reason: BaseException | None = error
-    while reason:
-        if isinstance(reason, requests.HTTPError):  # to the question for its version, with which a connection begins
-            return error_of("version", "", Answer.of(reason.response))
-        if isinstance(reason, (requests.ConnectTimeout, ConnectionRefusedError, FileNotFoundError)):
-            why = "it cannot be reached: does it run, and is its address right?"
-            return EngineUnreachable(why, was_asked=False)
-        if isinstance(reason, (requests.Timeout, TimeoutError)):
-            return EngineUnreachable("it does not answer in time")
-        if isinstance(reason, PermissionError):
-            return EngineUnreachable("its socket is closed to this user: add it to the group docker", was_asked=False)
-        reason = reason.__cause__ or reason.__context__
-    return EngineUnreachable(f"the connection to it failed: {error}")
+TRANSLATION = Translation("the manager", "it", error_of, _explain)
 
 
 def _together(troubles: list[EngineUnreachable]) -> str:
