@@ -34,6 +34,8 @@ BEING_REMOVED = re.compile(r"marked for removal|removal of container .* in progr
 PORT_TAKEN = re.compile(r"address already in use|port is already allocated", re.IGNORECASE)
 #: By call: what the engine says if there was nothing to do, and its status does not say so.
 ALREADY_SO = {"pause": re.compile(r"is already paused"), "unpause": re.compile(r"is not paused")}
+#: Podman refuses to make a volume if another caller makes it at the same moment. Docker answers with that one.
+VOLUME_EXISTS = re.compile(r"volume already exists")
 #: Podman refuses to stop a paused container. It says so before it does anything.
 STOPS_NONE_THAT_IS_PAUSED = re.compile(r"is running or paused, refusing to clean up")
 #: The engine gave up on a part of itself, or is going down. The call may still take effect.

@@ -23,6 +23,7 @@ from lifecycle.engines.docker import containers
 from lifecycle.engines.docker.answers import (
     OTHER_VERSION,
     STOPS_NONE_THAT_IS_PAUSED,
+    VOLUME_EXISTS,
     Answer,
     error_of,
     exit_code_of,
@@ -187,7 +188,11 @@ class DockerEngine(Engine):
         if found is not None:
             return found
         made = {**ours, f"{labels.PREFIX}scope": self._scope}
-        self._call("mark", "", lambda api: api.create_volume(self._mark_name(kind), labels=made))
+        try:
+            self._call("mark", "", lambda api: api.create_volume(self._mark_name(kind), labels=made))
+        except EngineRefused as refusal:
+            if not VOLUME_EXISTS.search(refusal.error):
+                raise
         # The answer to that may lack the labels: Docker 20.10 forgets to tell them after its restart.
         found = self.find_mark(kind)
         if found is None:
