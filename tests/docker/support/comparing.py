@@ -15,6 +15,8 @@ LATE_RECOVERED_SECONDS = 240
 AHEAD_SECONDS = 1
 #: A supervisor has seen after this that a person started one. What ends before was never ready, and is not told.
 SEEN_SECONDS = 20
+#: So much of what happened before and after a difference is shown.
+STORY_SECONDS = 20
 #: The names that a container may have for a moment: `-away` after it, or what compose puts before it.
 TEMPORARY = re.compile(r"^(?:[0-9a-f]{12}_)?(.*?)(?:-away)?$")
 
@@ -61,9 +63,20 @@ class Comparison:
         told_alone = unmatched(begun, starts, self._tells) + unmatched(over, ends, self._tells)
         untold = unmatched([one for one in starts if self._must_start_be_told(one)], begun + failed, self._is_told_by)
         untold += unmatched([one for one in ends if self._must_end_be_told(one)], over + failed, self._is_told_by)
-        return [f"only Dormouse tells: {one}" for one in told_alone if not self._is_uncertain(one)] + [
-            f"only the engine tells: {one}" for one in untold
-        ]
+        alone = [f"only Dormouse tells: {self._story(one)}" for one in told_alone if not self._is_uncertain(one)]
+        return alone + [f"only the engine tells: {self._story(one)}" for one in untold]
+
+    def _story(self, one: Entry) -> str:
+        """Return an entry with what both logs and the people tell of its name around it, for a person."""
+        began, ended = one.told.at - STORY_SECONDS, one.told.at + STORY_SECONDS
+        near = [(deed.began, f"person: {deed}") for deed in self._deeds.touching(one.name, began, ended)]
+        for by, entries in [("engine", self._engine), ("Dormouse", self._dormouse)]:
+            near += [
+                (entry.told.at, f"{by}: {entry} {entry.told.data}")
+                for entry in entries
+                if entry.name == one.name and began < entry.told.at < ended
+            ]
+        return "\n    ".join([str(one), *(line for _, line in sorted(near))])
 
     def _tells(self, told: Entry, happened: Entry) -> bool:
         """Return whether an entry of Dormouse's log may tell what happened in the engine."""
