@@ -36,14 +36,14 @@ class Receiver(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 100
 
-    def __init__(self, behave: Behaviour = healthy, port: int = 0) -> None:
+    def __init__(self, behave: Behaviour = healthy, port: int = 0, secret: str = "") -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.behave = behave
         #: Headers and body of each request, and what was answered with 2xx of them.
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.taken: list[tuple[dict[str, str], bytes]] = []
         #: Whose signatures are verified when they come, because the library refuses those that are 5 minutes old.
-        self.secret = ""
+        self.secret = secret
         self.verified = 0
         self.url = f"http://127.0.0.1:{self.server_port}/hook"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
