@@ -1,6 +1,9 @@
-"""What the README says is what the code does."""
+"""What the README and docs/operations.md say is what the code does."""
+
+import re
 
 from lifecycle.engines import labels
+from lifecycle.exceptions import Cause
 from tests.servers import PROJECT
 
 README = (PROJECT / "README.md").read_text()
@@ -22,3 +25,10 @@ def test_every_setting_is_in_the_table() -> None:
     names = {part.split('"')[0] for part in settings.split('("')[1:] if part.startswith(("DORMOUSE_", "DJANGO_"))}
     assert names
     assert not [name for name in sorted(names) if f"| `{name}`" not in README]
+
+
+def test_every_cause_of_a_failed_start_is_explained() -> None:
+    operations = (PROJECT / "docs" / "operations.md").read_text()
+    first_cells = re.findall(r"^\| (.*?) \|", operations.partition("## If an agent does not start")[2], re.MULTILINE)
+    explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert set(Cause) <= explained

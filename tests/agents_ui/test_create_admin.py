@@ -15,16 +15,31 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "var" / "admin-password"
 
 
-def create_admin(file: Path) -> str:
-    output = StringIO()
+class Terminal(StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def create_admin(file: Path, output: StringIO | None = None) -> str:
+    output = output or StringIO()
     call_command("create_admin", password_file=file, stdout=output)
     return output.getvalue()
 
 
-def test_the_first_start_shows_the_password_and_keeps_it_in_a_private_file(file: Path):
-    shown = create_admin(file)
+def test_the_first_start_shows_the_password_to_a_terminal(file: Path):
+    shown = create_admin(file, Terminal())
+    assert shown == f"Sign in as admin with the password in {file}: {file.read_text().strip()}\n"
+
+
+def test_the_log_of_a_service_names_the_file_alone(file: Path):
+    assert create_admin(file) == f"Sign in as admin with the password in {file}\n"
+
+
+def test_the_first_start_keeps_the_password_in_a_private_file(file: Path):
+    create_admin(file)
     password = file.read_text().strip()
-    assert shown == f"Sign in as admin with the password in {file}: {password}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert authenticate(username="admin", password=password).is_superuser
     assert list(file.parent.iterdir()) == [file]
@@ -56,7 +71,7 @@ def test_a_start_after_an_interrupted_start_uses_the_same_password(file: Path):
     create_admin(file)
     password = file.read_text().strip()
     User.objects.all().delete()
-    assert password in create_admin(file)
+    assert password in create_admin(file, Terminal())
     assert authenticate(username="admin", password=password)
 
 

@@ -50,7 +50,9 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is a user {NAME!r} already, who is no superuser. See manage.py createsuperuser."
             ) from None
-        return f"Sign in as {NAME} with the password in {password_file}: {password}"
+        # Only a person at a terminal is shown the password, because the log of a service is kept and sent elsewhere.
+        shown = f": {password}" if self.stdout.isatty() else ""
+        return f"Sign in as {NAME} with the password in {password_file}{shown}"
 
 
 def default_path() -> Path:
