@@ -193,13 +193,14 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
 
     # Work and the idle clock.
 
-    def mark_used(self, row: "Instance") -> bool:
+    def mark_used(self, row: "Instance", condition: Q = IS_ENABLED) -> bool:
         """Change the version of a ready, probed row for a new lease, so that a stop that has read it claims nothing.
 
         Unlike the other methods it accepts a newer version, because leases do not exclude each other. It returns False
-        if the instance is not ready any more, is disabled, or runs another incarnation than `row`.
+        if the instance is not ready any more, runs another incarnation than `row`, or `condition` does not hold: no new
+        work goes to one that is disabled.
         """
-        ready = self.filter(IS_ENABLED, pk=row.pk, state=State.READY, incarnation=row.incarnation, probed=True)
+        ready = self.filter(condition, pk=row.pk, state=State.READY, incarnation=row.incarnation, probed=True)
         return bool(ready.update(version=F("version") + 1, has_worked=True, short_lives=0))
 
     def end_work(self, names: Collection[str], *, now: datetime) -> None:

@@ -20,6 +20,7 @@ from lifecycle.dispatch.inspections import Inspections
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Lease
 from lifecycle.orders import Order
+from lifecycle.state_machine import ALWAYS
 from lifecycle.transitions.leases import Leases, reached_as_probed, read_with_lease
 from lifecycle.workers.heartbeats import ThisWorker
 
@@ -166,13 +167,16 @@ class SharedLeases:
             self._keep_in_thread()
 
     def _write(self, lease: SharedLease) -> None:
-        """Write what work holds the lease. If others took this process for dead and ended it, insert it again."""
+        """Write what work holds the lease. If others took this process for dead and ended it, insert it again.
+
+        That also holds for an instance that was disabled meanwhile, because its work in flight ends first.
+        """
         with lease.writing:
             if lease.row.pk is None or lease.inserted is None or not self._holds.read_into_row(lease):
                 return
             if not self._leases.update(lease.row):
                 lease.known = None
-                if self._leases.insert_as(lease.row, lease.inserted.incarnation):
+                if self._leases.insert_as(lease.row, lease.inserted.incarnation, ALWAYS):
                     logger.warning("The lease of %s had been ended by another process, and was made again", lease.name)
             self._holds.mark_written(lease)
 

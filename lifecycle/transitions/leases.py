@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import DatabaseError, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from tenacity import Retrying, retry_if_exception_type, wait_fixed
 
 from lifecycle.clock import Clock
@@ -16,7 +16,7 @@ from lifecycle.exceptions import Missing
 from lifecycle.models import Instance, Lease
 from lifecycle.orders import DISPATCH, Order
 from lifecycle.retries import log_failed_try
-from lifecycle.state_machine import State
+from lifecycle.state_machine import IS_ENABLED, State
 from lifecycle.workers.neighbours import Neighbours
 
 logger = logging.getLogger(__name__)
@@ -135,15 +135,16 @@ class Leases:
         lease = Lease(instance=row, worker=self.worker_id, since=self.clock.now(), ordered=caller, purposes=purposes)
         return lease if self.insert_as(lease, row.incarnation) else None
 
-    def insert_as(self, lease: Lease, incarnation: str) -> bool:
+    def insert_as(self, lease: Lease, incarnation: str, condition: Q = IS_ENABLED) -> bool:
         """Insert the lease, in the place of its row if it has one, if the instance is ready in that incarnation.
 
-        Return False, and insert nothing, if it is not. A lease that is inserted has a new primary key.
+        Return False, and insert nothing, if it is not, or if `condition` does not hold. A lease that is inserted has a
+        new primary key.
         """
         before = lease.pk
         try:
             with transaction.atomic():
-                if not Instance.objects.mark_used(Instance(name=lease.instance_id, incarnation=incarnation)):
+                if not Instance.objects.mark_used(Instance(name=lease.instance_id, incarnation=incarnation), condition):
                     return False
                 Lease.objects.filter(pk=before).delete()
                 lease.pk = None

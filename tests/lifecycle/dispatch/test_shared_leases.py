@@ -163,6 +163,18 @@ def test_a_lease_that_others_have_ended_is_made_again_for_work_that_goes_on(shar
     assert Lease.objects.get().works == 1
 
 
+def test_a_lease_that_others_have_ended_is_made_again_although_the_instance_was_disabled(shared, clock, lifecycle):
+    """Work in flight ends before a disabled instance is put to sleep, also if its process was cut off for a while."""
+    take(shared)
+    Instance.objects.update(disabled={"at": "2026-11-23T18:55:30Z", "reason": "key rotated", "force": False})
+    lifecycle.leases.end_those_of({lifecycle.worker.id})
+    assert lifecycle.stopping.find_disabled()
+    clock.go(1)
+    shared.keep()
+    assert Lease.objects.get().works == 1
+    assert not lifecycle.stopping.find_disabled()
+
+
 def test_after_a_heartbeat_that_was_overdue_the_lease_is_made_anew(shared, clock, lifecycle):
     """A process that was frozen: others may have taken it for dead, and be about to end its leases."""
     take(shared)
