@@ -19,11 +19,14 @@ __all__ = ["services", "swarm_api"]
 
 @pytest.fixture(autouse=True)
 def no_mark(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test has a database of its own, so the mark of the one before is no neighbour's."""
-    yield
-    if "swarm_api" in request.fixturenames:
-        with closing(SwarmEngine((HOST,))) as found:
-            found.remove_mark()
+    """Each test has a database of its own, so the mark of the one before is no neighbour's, even if that was killed."""
+    if "swarm_api" not in request.fixturenames:
+        yield
+        return
+    with closing(SwarmEngine((HOST,))) as found:
+        found.remove_mark()
+        yield
+        found.remove_mark()
 
 
 @pytest.fixture

@@ -18,23 +18,33 @@ STACK = "deployed"
 ENVIRONMENT = {
     "DORMOUSE_IMAGE": IMAGE,
     "REVIEWER_IMAGE": IMAGE,
-    "DATABASE_URL": "postgres://nobody@127.0.0.1/none",
-    "DJANGO_SECRET_KEY": "a-secret-of-this-test",
+    "DOCKER_GROUP": "10002",
+    "DOCKER_SOCKET": HOST.removeprefix("unix://"),
     "DJANGO_ALLOWED_HOSTS": "dormouse.example.org",
 }
+#: Its settings that are kept by the swarm, by the names of the secrets.
+SECRETS = {"dormouse-database-url": "postgres://nobody@127.0.0.1/none", "dormouse-secret-key": "a-secret-of-this-test"}
 
 
-def docker(*words: str) -> None:
+def docker(*words: str) -> str:
+    """Return what the docker command prints. Raises CalledProcessError if it fails."""
     command = ["docker", "--host", HOST, *words]
-    subprocess.run(command, cwd=PROJECT, env=os.environ | ENVIRONMENT, check=True, capture_output=True, timeout=120)
+    environment = os.environ | ENVIRONMENT
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, check=True, capture_output=True, text=True, timeout=120
+    ).stdout
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stack(swarm_api) -> Iterator[None]:
+    for name, value in SECRETS.items():
+        swarm_api.create_secret(name, value.encode())
     docker("stack", "deploy", "--compose-file", "deploy/stack.yaml", STACK)
     yield
     docker("stack", "rm", STACK)
-    wait_for(lambda: not swarm_api.networks(names=[f"{STACK}_agents"]), what="the end of the stack")
+    wait_for(lambda: not swarm_api.networks(names=[f"{STACK}_agents", f"{STACK}_web"]), what="the end of the stack")
+    for name in SECRETS:
+        swarm_api.remove_secret(name)
 
 
 def test_the_agent_of_the_stack_sleeps_wakes_and_is_reached_on_the_network_of_dormouse(stack, engine, monkeypatch):
@@ -49,3 +59,16 @@ def test_the_agent_of_the_stack_sleeps_wakes_and_is_reached_on_the_network_of_do
     [(address, port)] = engine.inspect(name).addresses
     assert (address.startswith("10."), port) == (True, 9000)
     engine.stop(name, 5)
+
+
+def test_the_secrets_of_the_stack_are_in_files_of_its_user_and_no_port_is_published(stack, swarm_api):
+    spec = swarm_api.inspect_service(f"{STACK}_dormouse")["Spec"]
+    assert not [value for value in SECRETS.values() if value in str(spec)]
+    assert "Ports" not in spec["EndpointSpec"]
+    container = wait_for(lambda: swarm_api.containers(filters={"name": f"{STACK}_dormouse"}), what="its container")[0]
+    for name, value in SECRETS.items():
+        read = ["cat", f"/run/secrets/{name}"]
+        assert docker("exec", container["Id"], *read) == value
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            docker("exec", "--user", "10002", container["Id"], *read)
+        assert "Permission denied" in refused.value.stderr
