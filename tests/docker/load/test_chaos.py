@@ -101,7 +101,9 @@ def test_chaos(deeds, server, engine_log):
     broken = [one for one in callers.outcomes if one[3] == "broken off"]
     assert [one for one in broken if not deeds.touching(*one[:3])] == []
     assert one_outcome_for_each_run()
-    assert Comparison(deeds, engine_log.all()).differences() == []
+    differences = Comparison(deeds, engine_log.all()).differences()
+    print("\n".join(differences))  # whole, which the assertion's message is not
+    assert differences == []
     assert "Traceback" not in server.log.read_text()
 
 

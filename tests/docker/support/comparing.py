@@ -100,7 +100,8 @@ class Comparison:
         return bool(near & unheard)
 
     def _must_start_be_told(self, one: Entry) -> bool:
-        return not self._is_by_person(one, STARTS)
+        # If a person ends a paused one, the engine resumes it for that, and tells the resume.
+        return not self._is_by_person(one, STARTS | ENDS if one.told.what == "unpause" else STARTS)
 
     def _must_end_be_told(self, one: Entry) -> bool:
         before = [other for other in self._engine if other.name == one.name and other.told.at < one.told.at]
