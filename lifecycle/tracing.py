@@ -21,11 +21,18 @@ class Span(Protocol):
         """Note the HTTP status of the answer."""
 
 
+class RequestSpan(Span, Protocol):
+    """The span of a caller's request."""
+
+    def begin(self) -> None:
+        """Begin the span, because the caller may dispatch. Requests that are refused have none."""
+
+
 class Tracer(Protocol):
     """Makes spans, each the child of the one that is current."""
 
-    def serve(self, scope: dict[str, Any]) -> AbstractContextManager[Span]:
-        """Surround a request of a caller, continuing the caller's trace."""
+    def serve(self, scope: dict[str, Any]) -> AbstractContextManager[RequestSpan]:
+        """Surround a request of a caller. Its span begins with `begin`, and continues the caller's trace."""
 
     def forward(self, method: str, url: str) -> AbstractContextManager[Span]:
         """Surround a request to an agent."""
@@ -36,8 +43,14 @@ class Tracer(Protocol):
     def add_traceparent(self, headers: Headers) -> Headers:
         """Return the headers with the current span as the parent."""
 
+    def flush(self, milliseconds: int) -> None:
+        """Send the spans that have ended. Wait so long at most."""
+
 
 class _NoSpan:
+    def begin(self) -> None:
+        """Do nothing."""
+
     def note_status(self, status: int) -> None:
         """Do nothing."""
 
@@ -49,14 +62,12 @@ tracer: Tracer | None = None
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 
-def serve(scope: dict[str, Any]) -> AbstractContextManager[Span]:
+def serve(scope: dict[str, Any]) -> AbstractContextManager[RequestSpan]:
     """Surround a dispatch with a span. Without a tracer, only note the id of the caller's trace."""
-    if tracer is not None:
-        return tracer.serve(scope)
     for name, value in scope["headers"]:
         if name == b"traceparent":
             trace_id.set(read_trace_id(value.decode("latin-1")))
-    return NOTHING
+    return tracer.serve(scope) if tracer is not None else NOTHING
 
 
 def forward(method: str, url: str) -> AbstractContextManager[Span]:

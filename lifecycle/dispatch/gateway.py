@@ -108,9 +108,9 @@ class Gateway:
                 await _answer(scope, body, send, span)
 
 
-async def _answer(scope: Any, body: Body, send: Any, span: tracing.Span) -> None:
+async def _answer(scope: Any, body: Body, send: Any, span: tracing.RequestSpan) -> None:
     began = time.monotonic()
-    passed = await _ask(scope, body)
+    passed = await _ask(scope, body, span)
     if isinstance(passed, ProblemResponse):
         note_dispatch(scope, passed, began, span)
         await send_response(passed, send)
@@ -160,11 +160,11 @@ class PassedAnswer:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _ask(scope: Any, body: Body) -> PassedAnswer | ProblemResponse:
+async def _ask(scope: Any, body: Body, span: tracing.RequestSpan) -> PassedAnswer | ProblemResponse:
     """Decide access on the headers, and return the agent's answer when its head has come, or a problem."""
     method = scope["method"]
     try:
-        admitted = await admit(scope, forgery=_forgery, takes=lambda address: address.takes(method))
+        admitted = await admit(scope, span, forgery=_forgery, takes=lambda address: address.takes(method))
         if isinstance(admitted, ProblemResponse):
             return admitted
         address, hop = admitted.address, admitted.hop
@@ -211,6 +211,7 @@ class Admitted:
 
 async def admit(
     scope: Any,
+    span: tracing.RequestSpan,
     *,
     forgery: Callable[[HttpRequest, Address], ProblemResponse | None],
     takes: Callable[[Address], bool],
@@ -219,6 +220,7 @@ async def admit(
 
     Args:
         scope: the ASGI scope, as `access.middleware.AsgiAccess` makes it.
+        span: begins if the request may be passed on. So no stranger can make spans.
         forgery: returns the problem of a request with a session that another site may have made.
         takes: returns whether the address can be asked this.
     """
@@ -239,6 +241,7 @@ async def admit(
         refused = draining_problem()
     if refused:
         return refused
+    span.begin()
     return Admitted(address, _hop_of(address, request, scope), order_of(request, user, Trigger.DISPATCH))
 
 

@@ -67,9 +67,9 @@ async def _serve(scope: Any, receive: Any, send: Any) -> None:
         await _serve_one(scope, receive, send, span)
 
 
-async def _serve_one(scope: Any, receive: Any, send: Any, span: tracing.Span) -> None:
+async def _serve_one(scope: Any, receive: Any, send: Any, span: tracing.RequestSpan) -> None:
     began = time.monotonic()
-    found = await _connect(scope)
+    found = await _connect(scope, span)
     if isinstance(found, ProblemResponse):
         note_dispatch(scope, found, began, span)
         logger.info("A WebSocket was refused with %d (%r)", found.status_code, found.detail)
@@ -86,10 +86,10 @@ async def _serve_one(scope: Any, receive: Any, send: Any, span: tracing.Span) ->
         await found.close()
 
 
-async def _connect(scope: Any) -> AgentSocket | ProblemResponse:
+async def _connect(scope: Any, span: tracing.RequestSpan) -> AgentSocket | ProblemResponse:
     """Decide access on the headers, and return the agent's WebSocket when the agent has accepted it, or a problem."""
     try:
-        admitted = await admit(scope, forgery=_forgery, takes=lambda address: address.path is not None)
+        admitted = await admit(scope, span, forgery=_forgery, takes=lambda address: address.path is not None)
         return admitted if isinstance(admitted, ProblemResponse) else await _open(admitted, scope)
     except LifecycleError as error:
         return problem_of(error)

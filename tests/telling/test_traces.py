@@ -16,14 +16,21 @@ from lifecycle.engines.process.engine import ProcessEngine
 from tests.servers import PROJECT, free_port, wait_for
 
 pytest.importorskip("opentelemetry.proto", reason="needs requirements-otel.txt")
+from opentelemetry import propagate
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.telling.spans import make_tracer
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
-#: Answers with its traceparent; work that is a number is the status of the answer.
+#: Answers with its traceparent; work that is a number is the status of the answer. It makes spans of its own, too.
 AGENT = """
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from opentelemetry import propagate
+from tests.telling.spans import make_tracer
+
+tracer = make_tracer("agent", sys.argv[2])
 
 class Agent(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -31,7 +38,8 @@ class Agent(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_POST(self):
-        work = self.rfile.read(int(self.headers["Content-Length"]))
+        with tracer.start_as_current_span("work", context=propagate.extract(dict(self.headers))):
+            work = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(int(work) if work.isdigit() else 200)
         self.end_headers()
         self.wfile.write(self.headers.get("traceparent", "none").encode())
@@ -88,7 +96,7 @@ def collector():
 def site(serve, tmp_path, collector):
     (tmp_path / "agent.py").write_text(AGENT)
     port, agents = free_port(), tmp_path / "agents.toml"
-    command = json.dumps([sys.executable, "agent.py", str(port)])
+    command = json.dumps(["env", f"PYTHONPATH={PROJECT}", sys.executable, "agent.py", str(port), collector.url])
     agents.write_text(
         f"[works]\ncommand = {command}\nport = {port}\n[fails]\ncommand = 'false'\nport = {free_port()}\n"
     )
@@ -108,22 +116,43 @@ def lines_of(server):
 
 
 def test_a_cold_dispatch_is_one_trace_from_the_caller_to_the_agent(site, collector):
-    answer = dispatch(site, "works", traceparent=TRACEPARENT)
-    names = ["POST /api/instances/{name}/dispatch", "wake", "claim", "start", "probe", "POST"]
+    with make_tracer("caller", collector.url).start_as_current_span("ask"):
+        headers = {}
+        propagate.inject(headers)
+        answer = dispatch(site, "works", b"500", **headers)
+    names = ["ask", "POST /api/instances/{name}/dispatch", "wake", "claim", "start", "probe", "POST", "work"]
     wait_for(lambda: all(collector.named(name) for name in names), what="the spans")
-    dispatched, wake, claim, start, probe, forward = (collector.named(name)[0] for name in names)
-    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
-    assert dispatched.parent_span_id.hex() == CALLER
+    assert len(collector.spans) == len(names)
+    ask, dispatched, wake, claim, start, probe, forward, work = (collector.named(name)[0] for name in names)
+    assert dispatched.parent_span_id == ask.span_id
     assert {span.parent_span_id for span in (wake, forward)} == {dispatched.span_id}
     assert {span.parent_span_id for span in (claim, start, probe)} == {wake.span_id}
-    assert answer.text == f"00-{TRACE}-{forward.span_id.hex()}-01"
+    assert work.parent_span_id == forward.span_id
+    trace = ask.trace_id.hex()
+    assert {span.trace_id.hex() for span in collector.spans} == {trace}
+    assert answer.text.split("-")[1:3] == [trace, forward.span_id.hex()]
+    assert {line.get("trace_id") for line in lines_of(site) if is_about_the_dispatch(line)} == {trace}
+    assert (
+        wait_for(lambda: EventLog.objects.filter(type="work.failed").first(), what="the event").data["trace_id"]
+        == trace
+    )
+
+
+def is_about_the_dispatch(line):
+    return "works started" in line["message"] or line.get("path") == "/api/instances/works/dispatch"
+
+
+def test_spans_say_what_they_are_of_as_the_conventions_for_http_want(site, collector):
+    assert dispatch(site, "works").status_code == 200
+    names = ["POST /api/instances/{name}/dispatch", "wake", "POST"]
+    wait_for(lambda: all(collector.named(name) for name in names), what="the spans")
+    dispatched, wake, forward = (collector.named(name)[0] for name in names)
     assert (dispatched.kind, forward.kind) == (dispatched.SPAN_KIND_SERVER, forward.SPAN_KIND_CLIENT)
     assert attributes(dispatched)["http.response.status_code"] == 200
     assert attributes(dispatched)["http.route"] == "/api/instances/{name}/dispatch"
     assert attributes(wake)["dormouse.agent"] == "works"
     assert attributes(forward)["server.address"] == "127.0.0.1"
-    assert collector.resources[0]["service.name"] == "dormouse"
-    assert {line["trace_id"] for line in lines_of(site) if "works started" in line["message"]} == {TRACE}
+    assert "dormouse" in [resource["service.name"] for resource in collector.resources]
 
 
 def test_failed_work_and_its_lines_have_the_id_of_the_trace(site, collector):
@@ -138,6 +167,17 @@ def test_failed_work_and_its_lines_have_the_id_of_the_trace(site, collector):
     assert failed["trace_id"] == TRACE
     ended = next(line for line in lines_of(site) if line.get("path") == "/api/instances/fails/dispatch")
     assert ended["trace_id"] == TRACE
+
+
+def test_a_request_that_is_refused_has_no_span(serve, collector):
+    server = serve(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, DORMOUSE_LOG_FORMAT="json")
+    url, headers = f"{server.url}/api/instances/works/dispatch", {"traceparent": TRACEPARENT}
+    assert httpx.post(url, headers=headers).status_code == 401
+    assert httpx.post(url, headers=headers | {"Authorization": "Bearer wrong"}).status_code == 401
+    assert httpx.get(url, headers=headers | server.bearer).status_code == 405
+    server.stop()  # sends what spans there are
+    assert not collector.spans
+    assert [line["trace_id"] for line in lines_of(server) if "status" in line and "trace_id" in line] == [TRACE] * 3
 
 
 def test_the_last_spans_leave_at_the_end(serve, collector):
