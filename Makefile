@@ -7,6 +7,10 @@ VENV := .venv/bin
 PIP := $(VENV)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 COVERAGE_ARGS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
+# Tests run in two processes, because they mostly wait (JOBS=0: in one). tests/conftest.py says which stay together.
+JOBS ?= 2
+PYTEST := $(VENV)/python -m pytest $(if $(filter-out 0,$(JOBS)),--numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder)
+
 # Compose builds the same image if there is none.
 IMAGE_ARGS := $(if $(BASE),--build-arg BASE=$(BASE))
 
@@ -26,10 +30,10 @@ image: ## build the image `dormouse` with Docker (BASE=another base image, ARGS=
 	@docker build --file deploy/Dockerfile --tag dormouse $(IMAGE_ARGS) $(ARGS) .
 
 test: .venv/dev.stamp ## everything that this machine can run (ARGS="-k tail" for some of it, COVERAGE=1 with coverage)
-	@PYTHONDEVMODE=1 $(VENV)/python -m pytest $(COVERAGE_ARGS) $(ARGS)
+	@PYTHONDEVMODE=1 $(PYTEST) $(COVERAGE_ARGS) $(ARGS)
 
 test-fast: .venv/dev.stamp ## the inner loop: tests that start no server, container or browser, in under a minute
-	@$(VENV)/python -m pytest --quiet -m "not server and not docker and not swarm and not browser and not node and not postgres and not slow" $(ARGS)
+	@$(PYTEST) --quiet -m "not server and not docker and not swarm and not browser and not node and not postgres and not slow" $(ARGS)
 
 check: .venv/dev.stamp ## ruff, mypy, import-linter, migrations, requirements, check --deploy
 	@$(VENV)/ruff check .

@@ -14,6 +14,8 @@ from tests.servers import Server, database_url
 
 #: Fixtures that start a web process or another program.
 STARTS_PROGRAMS = {"serve", "process_rig", "start_site"}
+#: The groups of tests that one process runs as a whole. They take longest, so they are begun first.
+FIRST_GROUPS = ["docker, podman and chromium", "swarm"]
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 
 
@@ -33,15 +35,42 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test that starts a web process or another program."""
+    """Mark a test that starts a web process or another program, and say with which others it runs in one process."""
     if STARTS_PROGRAMS & set(getattr(item, "fixturenames", ())):
         item.add_marker("server")
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the name of the group of tests that run in one of the processes of `make test`, one after the other.
+
+    Tests that use one engine are a group. Chromium's are with Docker's, because Chromium breaks requests off if a
+    container changes the machine's networks meanwhile. Each other file is a group, since its tests share fixtures.
+    """
+    file = item.path.relative_to(item.config.rootpath).as_posix()
+    needs = {*getattr(item, "fixturenames", ()), *_engines(item)}
+    if file.startswith("tests/browser/") or needs & {"docker", "podman", "docker_api", "podman_api", "own_engine"}:
+        return FIRST_GROUPS[0]
+    if needs & {"swarm", "swarm_api"}:
+        return FIRST_GROUPS[1]
+    return file
+
+
+def _engines(item: pytest.Item) -> set[str]:
+    """Return the engine of a test that runs once with each engine."""
+    callspec = getattr(item, "callspec", None)
+    return {callspec.params["rig"]} if callspec and "rig" in callspec.params else set()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run Chromium's tests last, because Playwright's event loop stays in the thread, where others run their own."""
-    items.sort(key=lambda item: "tests/browser/" in item.nodeid)
+    """Begin with the groups that take longest, and with the containers in the one that has Chromium, too."""
+    items.sort(key=lambda item: (_place(item), "tests/browser/" in item.nodeid))
+
+
+def _place(item: pytest.Item) -> int:
+    group = item.get_closest_marker("xdist_group").args[0]
+    return FIRST_GROUPS.index(group) if group in FIRST_GROUPS else len(FIRST_GROUPS)
 
 
 @pytest.fixture(scope="session", autouse=True)

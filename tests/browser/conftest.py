@@ -37,8 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    """Starts Chromium for the tests of this folder, and ends it after them, and with it Playwright's event loop."""
     path = shutil.which("chromium")
     need("browser", path, "apt-get install chromium")
     # Playwright's loop runs in this thread, and Django takes that for an async view.
@@ -115,7 +116,7 @@ def operator(transactional_db: None) -> User:
     return user
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def web(chromium: Browser, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One web process for all tests that do nothing to it."""
     server = Server({"DATABASE_URL": database_url()}, log=tmp_path_factory.mktemp("web") / "server.log")
