@@ -70,4 +70,4 @@ def test_a_command_that_does_not_exist_is_told_with_its_code(server, containers)
     answer = dispatch(server, name)
     assert answer.status_code == 503
     assert (answer.json()["cause"], answer.json()["exit_code"]) == ("start_rejected", 127)
-    assert answer.json()["error"].startswith("its command does not exist: exec:")
+    assert answer.json()["error"].startswith("its command does not exist: ")
