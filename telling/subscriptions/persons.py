@@ -1,5 +1,6 @@
 """Deliveries to a person: Apprise sends the sentence and a link by mail, chat or push."""
 
+import re
 import threading
 from typing import Any
 
@@ -15,6 +16,13 @@ SERVICES = ("discord", "opsgenie", "pagerduty", "pover", "slack", "tgram", "zuli
 HOSTED = ("gotify", "gotifys", "mailto", "mailtos", "mmost", "mmosts", "ntfy", "ntfys", "rocket", "rockets")
 #: Generic HTTP and local ones, which need DORMOUSE_WEBHOOK_PRIVATE.
 PRIVATE = ("form", "forms", "json", "jsons", "signal", "signals", "syslog", "xml", "xmls")
+
+#: Chats in which a text can call people: `@everyone`, `<@U12>`, `<!channel>`, `@**all**`.
+CHATS = ("discord", "mmost", "mmosts", "rocket", "rockets", "slack", "tgram", "zulip")
+MENTION = re.compile(r"@|<(?=!)")
+ZERO_WIDTH_SPACE = "\u200b"
+#: Whose paths may be secrets: who knows the topic of an ntfy reads it.
+SECRET_PATHS = ("form", "forms", "json", "jsons", "ntfy", "ntfys", "xml", "xmls")
 
 #: By attribute of Apprise's object: the option of the URL that makes Apprise read a local file or ask another address.
 READING = {"template": "template", "pgp_key": "pgppub", "pgp_privkey": "pgpprv", "use_wkd": "wkd"}
@@ -40,7 +48,21 @@ def check(url: str, scheme: str) -> str:
     reading = [option for attribute, option in READING.items() if getattr(plugin, attribute, None)]
     if reading:
         raise ValueError(f"the option {reading[0]} cannot be used: it reads files or asks other addresses")
-    return str(plugin.url(privacy=True)).partition("?")[0]
+    shown = str(plugin.url(privacy=True)).partition("?")[0]
+    if scheme not in SECRET_PATHS:
+        return shown
+    scheme, _, rest = shown.partition("://")
+    return f"{scheme}://***" if _names_a_topic(plugin) else f"{scheme}://{rest.partition('/')[0]}/***"
+
+
+def _names_a_topic(plugin: Any) -> bool:
+    """Return whether the URL names a topic at ntfy.sh in the place of a host: `ntfy://TOPIC`."""
+    return getattr(plugin, "mode", "") == "cloud"
+
+
+def quiet(text: str) -> str:
+    """Return the text so that it calls nobody in a chat: with a character that is not seen after each mark for that."""
+    return MENTION.sub(lambda found: found[0] + ZERO_WIDTH_SPACE, text)
 
 
 class PersonSender:
@@ -49,14 +71,19 @@ class PersonSender:
     def __init__(self, url: str, seconds: float = DELIVERY_SECONDS) -> None:
         self._url, self._seconds = url, seconds
         self._plugin = _make_plugin(url)
-        self._host = _find_host(url.partition("://")[0].lower(), self._plugin)
+        scheme = url.partition("://")[0].lower()
+        self._host = _find_host(scheme, self._plugin)
+        self._is_chat = scheme in CHATS
 
     def send(self, message: Message) -> None:
         """Deliver the message. Raises DeliveryFailed."""
         if self._plugin is None:
             raise DeliveryFailed("Apprise cannot read its URL")
         self._check_host()
-        attempt = _Attempt(self._plugin, message)
+        title, body = message.sentence, message.as_text()
+        if self._is_chat:  # agents write what is in there
+            title, body = quiet(title), quiet(body)
+        attempt = _Attempt(self._plugin, title, body, "failure" if message.is_failure else "info")
         attempt.start()
         attempt.join(self._seconds)
         if attempt.is_alive():
@@ -87,7 +114,7 @@ class PersonSender:
         rest = self._url.partition("://")[2]
         for mark in "/:@?&=#":
             rest = rest.replace(mark, " ")
-        host = getattr(self._plugin, "host", "")
+        host = "" if _names_a_topic(self._plugin) else getattr(self._plugin, "host", "")
         for part in rest.split():
             if len(part) >= MIN_SECRET_CHARACTERS and part != host:
                 reason = reason.replace(part, "***")
@@ -97,9 +124,10 @@ class PersonSender:
 class _Attempt(threading.Thread):
     """One delivery by Apprise, in a thread that may hang: it has time limits for parts only."""
 
-    def __init__(self, plugin: Any, message: Message) -> None:
+    def __init__(self, plugin: Any, title: str, body: str, kind: str) -> None:
         super().__init__(name="apprise", daemon=True)
-        self._plugin, self._message = plugin, message
+        self._plugin = plugin
+        self._told: dict[str, Any] = {"title": title, "body": body, "notify_type": kind, "body_format": "text"}
         self.is_sent = False
         self.reason = "Apprise gave no reason"
 
@@ -110,12 +138,7 @@ class _Attempt(threading.Thread):
         notifier = apprise.Apprise(asset=self._plugin.asset)
         notifier.add(self._plugin)
         try:
-            result = notifier.notify(
-                title=self._message.sentence,
-                body=self._message.as_text(),
-                notify_type="failure" if self._message.is_failure else "info",
-                body_format="text",
-            )
+            result = notifier.notify(**self._told)
         except Exception as error:
             self.reason = f"Apprise failed ({type(error).__name__})"
             return
@@ -128,7 +151,9 @@ def _find_host(scheme: str, plugin: Any) -> str:
     """Return the host that the URL names; empty if the service has an address of its own."""
     if scheme == "zulip" and plugin is not None:  # an organization with a dot is a host
         return f"{plugin.organization}.{plugin.hostname}"
-    return getattr(plugin, "smtp_host", "") or getattr(plugin, "host", "") if scheme in HOSTED else ""
+    if scheme not in HOSTED or _names_a_topic(plugin):
+        return ""
+    return getattr(plugin, "smtp_host", "") or getattr(plugin, "host", "")
 
 
 def _make_plugin(url: str) -> Any:

@@ -99,8 +99,11 @@ def test_a_url_that_cannot_be_subscribed(settings, url, reason):
         ("https://example.org/services/T0001/B0002/s3crets3crets3cret", "https://example.org/services/***/***/***"),
         ("mailtos://user:s3cret@example.org/?to=ops@example.org", "mailtos://user:****@example.org/ops%40example.org"),
         ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops", "slack://T...2/A...D/T...Q/%23ops/"),
+        ("ntfy://t0pt0pic", "ntfys://***"),
+        ("ntfys://user:s3cret@ntfy.example.org/t0pt0pic", "ntfys://user:****@ntfy.example.org/***"),
+        ("json://user:s3cret@example.org:8000/hooks/t0pt0ken", "json://user:****@example.org:8000/***"),
     ],
 )
 def test_how_a_url_is_shown(settings, url, shown):
-    settings.DORMOUSE_WEBHOOK_PRIVATE = False
+    settings.DORMOUSE_WEBHOOK_PRIVATE = url.startswith("json:")
     assert parse(url).shown == shown

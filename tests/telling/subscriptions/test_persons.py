@@ -138,6 +138,49 @@ def test_a_host_that_does_not_exist_is_a_failure(settings):
         send("mailto://mail.invalid/?from=dormouse@example.org&to=ops@example.org")
 
 
+def calls_everybody():
+    data = {"cause": "exited", "log_tail": "@everyone <!channel> <@U12> @**all** <b>", "error": "exited, @here"}
+    return of_event(record("container.lazy_start_failed", instance="broken", data=data), output=True)
+
+
+@pytest.mark.django_db
+def test_output_of_an_agent_calls_nobody_in_a_chat(receive):
+    receiver = receive(answer(200))
+    send(
+        receiver.url.replace("http://", "mmost://").replace("hook", "3ccdd113474722377935511fc85d3dd4"),
+        calls_everybody(),
+    )
+    text = receiver.events()[0]["text"]
+    assert "broken failed to start: exited, @\u200bhere" in text
+    assert "@\u200beveryone <\u200b!channel> <@\u200bU12> @\u200b**all** <b>" in text
+
+
+@pytest.mark.django_db
+def test_for_a_program_output_stays_as_it_is(receive):
+    receiver = receive()
+    send(receiver.url.replace("http", "json"), calls_everybody())
+    assert "@everyone <!channel> <@U12> @**all** <b>" in receiver.events()[0]["message"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "discord://123456789012345678/AbCdEfGhIjKlMnOpQrStUvWxYz0123456789",
+        "slack://TokenA1234/TokenB1234/TokenC123456789012345678/#general",
+        "tgram://123456789:AAbbccddeeffgghhiijjkkllmmnnooppqqr/12345/",
+        f"zulip://bot@organization/{'a' * 32}",
+        "rocket://user:password@127.0.0.1/#channel",
+    ],
+)
+def test_every_chat_gets_what_calls_nobody(url):
+    assert PersonSender(url)._is_chat
+
+
+def test_a_failure_does_not_tell_the_topic_of_an_ntfy():
+    sender = PersonSender("ntfy://t0pt0pic")
+    assert "t0pt0pic" not in sender._hide_secrets("Failed to send to t0pt0pic at https://ntfy.sh")
+
+
 def test_a_long_text_is_sent_in_parts_and_not_cut():
     sender = PersonSender("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js")
     parts = sender._plugin._apply_overflow("x" * 4500, title="t")
