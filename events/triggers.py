@@ -1,8 +1,11 @@
 """Triggers of the database that make the event log append-only, for every program that writes to it.
 
 They are installed after every migrate, because SQLite rebuilds a table to alter it and drops its triggers without a
-word. Before a migrate that alters these tables they are removed, because SQLite does not rebuild a table that a trigger
-names.
+word. Before a migrate that alters these tables they are removed from SQLite, which does not rebuild a table that a
+trigger names.
+
+In PostgreSQL they are replaced, and not dropped and made: a drop waits for every reader, such as a pg_dump that runs
+for an hour, and all others would wait behind it.
 """
 
 from typing import Any
@@ -44,8 +47,9 @@ END $$
 
 
 def remove_before_migrate(plan: list[tuple[Migration, bool]], using: str = "default", **kwargs: Any) -> None:
-    """Remove the triggers before a migrate that touches this app's tables."""
-    if any(migration.app_label == "events" for migration, backwards in plan):
+    """Remove the triggers from SQLite before a migrate that touches this app's tables."""
+    is_sqlite = connections[using].vendor == "sqlite"
+    if is_sqlite and any(migration.app_label == "events" for migration, backwards in plan):
         remove(using)
 
 
@@ -55,12 +59,12 @@ def install(using: str = "default", **kwargs: Any) -> None:
     if not {TABLE, FLOOR_TABLE} <= set(connection.introspection.table_names()):
         return
     with transaction.atomic(using), connection.cursor() as cursor:
-        remove(using)
         if connection.vendor == "postgresql":
             cursor.execute(POSTGRESQL_FUNCTION)
             for name, event in POSTGRESQL.items():
-                cursor.execute(f"CREATE TRIGGER {name} {event} EXECUTE FUNCTION event_log_refuse()")
+                cursor.execute(f"CREATE OR REPLACE TRIGGER {name} {event} EXECUTE FUNCTION event_log_refuse()")
         else:
+            remove(using)
             for name, event in SQLITE.items():
                 cursor.execute(f"CREATE TRIGGER {name} {event} BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END")
 
