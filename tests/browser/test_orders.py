@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from lifecycle.models import Instance, Lease, Worker
 from tests.browser.conftest import PASSWORD
+from tests.browser.seeing import is_live, loads_the_rest
 from tests.config.agents import agents_file
 from tests.servers import Server
 
@@ -112,6 +113,7 @@ def test_work_is_broken_off_only_after_a_question(visit, java_script_enabled):
 
 def test_a_menu_stays_open_and_keeps_the_focus_when_its_card_changes(visit):
     page = visit("alice", "Operators")
+    loads_the_rest(page)
     card(page, "first").locator("summary").focus()
     page.keyboard.press("Enter")
     disable = card(page, "first").get_by_text("Disable…")
@@ -119,3 +121,7 @@ def test_a_menu_stays_open_and_keeps_the_focus_when_its_card_changes(visit):
     Instance.objects.filter(pk="first").update(label_warning="it has changed")
     expect(card(page, "first")).to_contain_text("it has changed")
     expect(disable).to_be_focused()
+    page.reload()
+    is_live(page)
+    expect(card(page, "first").locator(".orders")).to_have_attribute("open", "")
+    expect(page.locator(".orders[open]")).to_have_count(1)

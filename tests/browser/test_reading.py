@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from events.log import record
 from tests.browser.seeing import SignIn, is_live, loads_the_rest, shows, state
@@ -155,6 +155,23 @@ def test_pause_and_what_is_opened_are_kept_over_back_and_reload(server: Server, 
     page.get_by_role("button", name="Resume live updates").click()
     page.reload()
     is_live(page)
+
+
+def test_what_is_opened_before_the_last_script_is_there_is_kept_too(server: Server, sign_in: SignIn):
+    record("container.lazy_start_failed", instance="a", data={"error": "no"})
+    page = sign_in(server)
+    loads_the_rest(page)
+    held: list[Route] = []
+    page.route("**/reader.js", lambda route: held.append(route))
+    page.reload()
+    is_live(page)
+    wait_for(lambda: page.evaluate("1") and held, what="the script to be asked for")
+    page.locator(".row summary").click()
+    held[0].continue_()
+    loads_the_rest(page)
+    page.unroute("**/reader.js")
+    page.reload()
+    expect(page.locator(".row details")).to_have_attribute("open", "")
 
 
 def test_what_is_opened_stays_so_when_the_list_is_drawn_again(server: Server, sign_in: SignIn):

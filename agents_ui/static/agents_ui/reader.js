@@ -12,7 +12,7 @@ sendZone();
 document.addEventListener("visibilitychange", sendZone);
 
 // What is opened is kept in the entry of the browser's history, so that Back and reload open it again.
-const keyOf = (details) => details.closest("[data-id]")?.dataset.id ?? details.className;
+const keyOf = (details) => details.closest("[data-id]")?.dataset.id ?? (details.id || details.className);
 
 function open() {
   const keys = history.state?.open ?? [];
@@ -24,6 +24,7 @@ function keepOpen({ target }) {
   history.replaceState({ ...history.state, open: target.open ? [...others, keyOf(target)] : others }, "");
 }
 
+for (const target of document.querySelectorAll("details[open]")) keepOpen({ target }); // opened before this module was loaded
 open();
 document.addEventListener("redrawn", open);
 document.addEventListener("toggle", keepOpen, true);
