@@ -117,7 +117,7 @@ def operator(transactional_db: None) -> User:
 
 
 @pytest.fixture(scope="package")
-def web(chromium: Browser, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One web process for all tests that do nothing to it."""
     server = Server({"DATABASE_URL": database_url()}, log=tmp_path_factory.mktemp("web") / "server.log")
     yield server.wait_until_up()
@@ -131,7 +131,7 @@ def server(web: Server, operator: User) -> Server:
 
 
 @pytest.fixture
-def own_server(serve: Callable[..., Server], chromium: Browser, operator: User) -> Server:
+def own_server(serve: Callable[..., Server], operator: User) -> Server:
     """A web process that a test may stop and kill."""
     return serve()
 
