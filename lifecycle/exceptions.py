@@ -163,6 +163,11 @@ class EngineUnreachable(EngineError):
 
 
 @dataclass(eq=False)
+class EngineLeaderless(EngineUnreachable):
+    """The engine says that it has no leader. It changes nothing until it has one again, and what runs goes on."""
+
+
+@dataclass(eq=False)
 class EngineNonsense(EngineUnreachable):
     """The engine's answer cannot be read, so it is worth as little as none."""
 

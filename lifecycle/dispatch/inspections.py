@@ -2,6 +2,8 @@
 
 An inspection costs 1.5 ms of a processor. While the stream is connected, and for at most REMEMBER_SECONDS, the latest
 one is still true. Work that goes to a new connection is inspected anew (docs/decisions/0053-shared-leases.md).
+
+While a swarm has no leader, nothing of it is started, stopped or moved, so the latest inspection is still true, too.
 """
 
 import logging
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Inspection
-from lifecycle.exceptions import EngineError
+from lifecycle.exceptions import EngineError, EngineLeaderless, Missing
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ class Inspections:
         self._clock = clock
         self._lock = threading.Lock()
         self._remembered: dict[str, _Remembered] = {}
+        #: The latest inspection of each instance, however old.
+        self._latest: dict[str, Inspection] = {}
+        #: Until when the engine counts as leaderless without being asked, in monotonic seconds.
+        self._leaderless_until = 0.0
         #: Counts the events, and the beginnings and ends of streams. An answer is remembered only if none of them came
         #: after the question.
         self._changes = 0
@@ -48,10 +54,23 @@ class Inspections:
         return remembered.seen if remembered and is_young else None
 
     def ask(self, name: str) -> Inspection:
-        """Ask the engine. Raises Missing and EngineError."""
+        """Ask the engine. If it has no leader, return its latest answer. Raises Missing and EngineError."""
         self._watch_in_thread()
         changes, asked = self._changes, self._clock.monotonic()
-        seen = self._engine.inspect(name)
+        latest = self._latest.get(name)
+        if latest and asked < self._leaderless_until:
+            return latest
+        try:
+            seen = self._engine.inspect(name)
+        except EngineLeaderless:
+            self._leaderless_until = self._clock.monotonic() + REMEMBER_SECONDS
+            if latest is None:
+                raise
+            return latest
+        except Missing:
+            self._latest.pop(name, None)
+            raise
+        self._latest[name] = seen
         with self._lock:
             if self._is_connected and self._changes == changes:
                 self._remembered[name] = _Remembered(seen, asked)

@@ -62,12 +62,16 @@ class Wakes:
         """
         was_woken = False
         while (seen := self._latest_seen.get(name)) is None:
-            found = await self._in_slot(name, lambda: self._lifecycle.leases.look(name))
+            found = await self._in_slot(name, lambda: self._look(name))
             if found:
                 return found[1], was_woken
             was_woken = True
             await self.wake(name, order)
         return seen, was_woken
+
+    def _look(self, name: str) -> tuple[Instance, Inspection] | None:
+        """Return the row of a ready instance and an inspection, or None if the instance must be woken first."""
+        return self._lifecycle.leases.look_at(Instance.objects.filter(pk=name).first(), self._inspections.ask)
 
     async def wake(self, name: str, order: Order = DISPATCH) -> None:
         """Wake the instance if it does not run. Raises the same errors as `find_ready`."""

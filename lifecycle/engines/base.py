@@ -79,6 +79,8 @@ class Inspection:
     exit_code: int | None = None
     #: Whether it was killed because it ran out of memory.
     oom: bool = False
+    #: Whether the engine may begin to run it at any moment, as of a service that has no task yet.
+    may_begin: bool = False
     #: Whether the machine on which it ran is lost. It may run on there, but the engine does not count it any more.
     lost: bool = False
     #: What its HEALTHCHECK says: "starting", "healthy" or "unhealthy". Empty: it has none.

@@ -6,6 +6,7 @@ the truth (seen on Docker Engine 20.10).
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -175,6 +176,9 @@ class Recovering:
             why = f"{interrupted} was interrupted, and what became of it is not known: {refusal.error}"
             raise StartFailed(row.name, Cause.INTERRUPTED, why) from refusal
         if not _has_run_since(row, seen):
+            if seen.may_begin:
+                with suppress(EngineRefused):  # nothing was seen to run
+                    self.stopping.stop_engine(row)
             why = f"{interrupted} was interrupted before the start; the next dispatch tries again"
             raise StartFailed(row.name, Cause.INTERRUPTED, why)
         if seen.ended:

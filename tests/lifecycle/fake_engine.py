@@ -42,6 +42,8 @@ class Box:
     oom: bool = False
     #: A phase in between, which the engine shows instead of running or exited.
     between: Phase | None = None
+    #: Whether the engine was asked to run it, and has not begun.
+    may_begin: bool = False
     health: str = ""
     output: str = ""
     #: Whether its port is really open while it runs.
@@ -131,6 +133,7 @@ class FakeEngine(Engine):
             addresses=(("127.0.0.1", port),) if port and box.phase is Phase.RUNNING else (),
             exit_code=box.exit_code,
             oom=box.oom,
+            may_begin=box.may_begin,
             ran_seconds=None if box.running else 180.0,
             health=box.health,
         )

@@ -23,6 +23,11 @@ HOST = os.environ.get("DORMOUSE_TEST_SWARM_HOST", "")
 HOW = ".ci/swarm start DIR (as root; needs docker.io), then export DORMOUSE_TEST_SWARM_HOST=what it printed"
 #: Its registry refuses at once. A node asks it for the image at each start, and then takes its own.
 IMAGE = "127.0.0.1:1/dormouse-test-agent:1"
+#: What a manager says while more than half of them are gone.
+NO_LEADER = (
+    "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online."
+    " Make sure more than half of the managers are online."
+)
 PLACE = Path(HOST.removeprefix("unix://")).parent.parent
 
 

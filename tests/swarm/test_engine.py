@@ -8,7 +8,8 @@ import pytest
 from lifecycle.engines.base import Outcome, Phase
 from lifecycle.engines.swarm.engine import SwarmEngine
 from lifecycle.engines.swarm.services import scaled_up
-from lifecycle.exceptions import EngineUnreachable, Missing
+from lifecycle.exceptions import EngineUnreachable, Missing, StartRejected
+from tests.docker.support.faulty_proxy import Canned, FaultyProxy
 from tests.servers import wait_for
 from tests.swarm.support import HOST, node_host
 
@@ -62,7 +63,7 @@ def test_a_change_by_another_hand_is_kept(engine, services):
     name = services.create()
     stale, _ = engine._read(name)
     services.update(name, lambda spec: spec["Labels"].update(note="of another hand"))
-    assert engine._change(stale, lambda latest: scaled_up(latest, 1))
+    engine._change(stale, lambda latest: scaled_up(latest, 1))
     found = specification(services, name)
     assert (found["Labels"]["note"], found["Mode"]["Replicated"]["Replicas"]) == ("of another hand", 1)
 
@@ -123,6 +124,29 @@ def test_a_person_who_removes_the_service_has_asked_for_the_end(engine, services
     with pytest.raises(Missing):
         engine.inspect(name)
     assert engine.heard_end(incarnation).signals
+
+
+def test_a_start_whose_manager_died_before_it_answered_is_scaled_back_if_it_fails(swarm_api, services):
+    """The next manager refuses the same change, because the first one has made it."""
+    name = services.create(image="127.0.0.1:1/no-such-image:1")
+    proxy = FaultyProxy(engine=HOST)
+    rule = proxy.answer("POST", "/services/.*/update", Canned(502, passes_on=True, times=1))
+    engine = SwarmEngine((proxy.host, HOST))
+    with pytest.raises(StartRejected, match="its image is missing on a node"):
+        engine.start(name)
+    assert (rule.count, services.replicas(name)) == (1, 0)
+    engine.close()
+    proxy.close()
+
+
+def test_a_service_that_is_scaled_up_and_has_no_task_yet_may_begin(engine, services):
+    """The swarm counts a task that has ended as started, so it makes no other one."""
+    name = services.create()
+    assert not engine.inspect(name).may_begin
+    engine.start(name)
+    assert not engine.inspect(name).may_begin
+    services.kill(name)
+    assert wait_for(lambda: engine.inspect(name).may_begin)
 
 
 def test_managers_that_are_gone_are_passed_over(swarm_api, services):

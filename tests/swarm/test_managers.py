@@ -3,13 +3,11 @@
 import pytest
 
 from lifecycle.engines.docker.answers import Answer
-from lifecycle.engines.swarm.managers import error_of
-from lifecycle.exceptions import Outcome
+from lifecycle.engines.swarm.managers import _together, error_of
+from lifecycle.exceptions import EngineLeaderless, EngineUnreachable, Outcome
+from tests.swarm.support import NO_LEADER
 
-NO_LEADER = (
-    "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online."
-    " Make sure more than half of the managers are online."
-)
+SILENT = "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
 NO_MANAGER = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state."
 
 
@@ -19,6 +17,7 @@ NO_MANAGER = "This node is not a swarm manager. Worker nodes can't be used to vi
         (500, "rpc error: code = Unknown desc = update out of sequence", "refused_for_now", "changed by others"),
         (500, NO_LEADER, "no_answer", "the quorum is lost"),
         (503, NO_LEADER, "no_answer", "agents that run still answer"),
+        (500, SILENT, "no_answer", "the swarm's leader does not answer"),
         (503, NO_MANAGER, "no_answer", "it is no manager of a swarm"),
         (404, "service reviewer not found", "not_there", "the engine has no reviewer"),
         (400, "rpc error: code = InvalidArgument desc = name must be valid", "refused", "name must be valid"),
@@ -29,3 +28,19 @@ NO_MANAGER = "This node is not a swarm manager. Worker nodes can't be used to vi
 def test_an_answer_has_one_meaning(status, message, outcome, words):
     error = error_of("update", "reviewer", Answer(status, message))
     assert (error.outcome, words in str(error)) == (Outcome(outcome), True)
+
+
+def trouble(message: str) -> EngineUnreachable:
+    found = error_of("update", "reviewer", Answer(500, message))
+    assert isinstance(found, EngineUnreachable)
+    return found
+
+
+def test_if_one_manager_says_that_there_is_no_leader_that_is_why():
+    gone = EngineUnreachable("it cannot be reached", was_asked=False)
+    found = _together([gone, trouble(NO_LEADER)])
+    assert (type(found), found.error, found.was_asked) == (EngineLeaderless, trouble(NO_LEADER).error, False)
+
+
+def test_what_a_leader_was_asked_that_died_may_have_been_done():
+    assert _together([trouble(NO_LEADER), trouble(SILENT)]).was_asked

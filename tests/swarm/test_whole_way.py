@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from lifecycle.models import Instance, Lease
+from lifecycle.models import EngineStatus, Instance, Lease
 from tests.docker.support.engine_log import LONG
+from tests.docker.support.faulty_proxy import Canned, FaultyProxy
 from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.servers import wait_for
+from tests.swarm.support import HOST, NO_LEADER
 
 #: Rounds of a wake, a SIGKILL of one Dormouse, and an idle stop.
 ROUNDS = 50 if LONG else 3
@@ -78,3 +80,24 @@ def test_a_stop_on_a_node_that_is_lost_is_told_as_unconfirmed(serve_swarm, servi
     wait_for(lambda: types(name) == ["lazy_started", "lazy_stopped"], what="the stop")
     assert logged(name)[1].data["unconfirmed"] is True
     assert services.replicas(name) == 0
+
+
+def test_agents_that_run_still_answer_while_the_managers_have_no_leader(serve_swarm, services):
+    proxy = FaultyProxy(engine=HOST)
+    server = serve_swarm(DORMOUSE_SWARM_MANAGERS=proxy.host)
+    awake, asleep = (services.create(**WORK) for _ in range(2))
+    assert dispatch(server, awake, "the work").status_code == 200
+    lost = [proxy.answer(method, ".", Canned(500, {"message": NO_LEADER})) for method in ("GET", "POST")]
+    for number in range(3):
+        assert dispatch(server, awake, f"work {number}").text == f"working on: work {number}\ndone\n"
+    refused = dispatch(server, asleep, "the work")
+    assert (refused.status_code, refused.json()["cause"]) == (503, "engine_unreachable")
+    assert "the quorum is lost" in refused.json()["error"]
+    [failed] = logged(asleep)
+    assert (failed.data["cause"], failed.data["error"]) == ("engine_unreachable", refused.json()["error"])
+    wait_for(lambda: "the quorum is lost" in EngineStatus.objects.get().error, what="the page to say so")
+    for rule in lost:
+        proxy.rules.remove(rule)
+    assert dispatch(server, asleep, "the work").text == "working on: the work\ndone\n"
+    assert (types(awake), types(asleep)) == (["lazy_started"], ["lazy_start_failed", "lazy_started"])
+    proxy.close()

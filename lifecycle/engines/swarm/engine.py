@@ -10,8 +10,9 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from lifecycle.engines import labels
@@ -112,9 +113,11 @@ class SwarmEngine(Engine):
         seconds = max(ACT_SECONDS, read.start_timeout.total_seconds())
         service = self._wait_while(service, lambda one: any(task.is_ending for task in one.tasks))
         before = {task.id for task in service.tasks if not task.is_live}
-        was_asleep = self._change(service, lambda latest: scaled_up(latest, read.replicas))
+        was_asleep = len(before) == len(service.tasks)
+        self._change(service, lambda latest: scaled_up(latest, read.replicas))
         try:
-            self._wait_until_it_runs(name, before, seconds)
+            with _may_take_effect():
+                self._wait_until_it_runs(name, before, seconds)
         except EngineRefused:
             if was_asleep:
                 with suppress(EngineError):  # what was rejected does not run
@@ -199,23 +202,25 @@ class SwarmEngine(Engine):
         self._sightings.note(service)
         return service, viewpoint
 
-    def _change(self, service: Service, change: Callable[[Service], dict[str, Any] | None]) -> bool:
-        """Post the specification that `change` makes of the service. Return False if there was nothing to change.
+    def _change(self, service: Service, change: Callable[[Service], dict[str, Any] | None]) -> None:
+        """Post the specification that `change` makes of the service, unless there is nothing to change any more.
 
-        If others have changed the service meanwhile, read it again. Raises EngineBusy if they do so again and again.
+        If others have changed the service meanwhile, read it again. That may have been this call, if a manager died
+        before it answered. Raises EngineBusy if they do so again and again.
         """
-        for number in range(TRIES):
-            latest = self._read(service.name)[0] if number else service
+        latest = service
+        for _ in range(TRIES):
             spec = change(latest)
             if spec is None:
-                return False
+                return
             path, version = f"services/{latest.id}/update", latest.version
             try:
                 self._managers.ask("update", service.name, lambda api: post(api, path, spec, version=version))  # noqa: B023  # called at once
+                return
             except EngineBusy:
                 time.sleep(POLL_SECONDS)
-            else:
-                return True
+            with _may_take_effect():
+                latest, _ = self._read(service.name)
         raise EngineBusy("others change the service again and again")
 
     def _wait_while(self, service: Service, condition: Callable[[Service], bool]) -> Service:
@@ -252,6 +257,15 @@ class SwarmEngine(Engine):
             nodes = {one["ID"]: one for one in get(api, "nodes")}
             self._latest_nodes = (time.monotonic(), nodes)
         return nodes
+
+
+@contextmanager
+def _may_take_effect() -> Iterator[None]:
+    """Say of each error inside the block that what was asked for before it may still take effect."""
+    try:
+        yield
+    except EngineUnreachable as error:
+        raise replace(error, was_asked=True) from error
 
 
 def _without_frames(content: bytes) -> bytes:

@@ -30,6 +30,7 @@ def inspection(service: Service, remembered: str, viewpoint: Viewpoint) -> Inspe
         labels=read,
         addresses=_addresses(service, read, viewpoint) if phase is Phase.RUNNING else (),
         exit_code=task.exit_code if task else None,
+        may_begin=bool(service.replicas) and not any(one.is_live for one in service.tasks),
         lost=bool(task and task.is_lost),
         health="healthy" if phase is Phase.RUNNING else "",  # the swarm counts a task as running when it is healthy
         ran_seconds=task.ran_seconds if task else None,

@@ -14,12 +14,21 @@ from lifecycle.engines.deadlines import answers_within
 from lifecycle.engines.docker import answers as docker_answers
 from lifecycle.engines.docker.answers import OTHER_VERSION, Answer
 from lifecycle.engines.docker.translation import Translation
-from lifecycle.exceptions import EngineBusy, EngineError, EngineNonsense, EngineRefused, EngineUnreachable, Missing
+from lifecycle.exceptions import (
+    EngineBusy,
+    EngineError,
+    EngineLeaderless,
+    EngineNonsense,
+    EngineRefused,
+    EngineUnreachable,
+    Missing,
+)
 
 T = TypeVar("T")
 
-#: The timeout of a request. No call to a manager waits for a container.
-ASK_SECONDS = 10
+#: The timeout of a request. No call to a manager waits for a container. If the leader has died, the others say so after
+#: 20 s.
+ASK_SECONDS = 22
 #: How long a connection may take: a manager that is cut off must not use the time of the next one up.
 CONNECT_SECONDS = 3
 
@@ -28,6 +37,7 @@ ALREADY_THERE = re.compile(r"name conflicts with an existing object|already exis
 OUT_OF_SEQUENCE = re.compile(r"update out of sequence", re.IGNORECASE)
 NO_MANAGER = re.compile(r"not a swarm manager|not part of a swarm|This node is not", re.IGNORECASE)
 NO_LEADER = re.compile(r"does not have a leader|no elected (primary|leader)|lost quorum", re.IGNORECASE)
+SILENT_LEADER = re.compile(r"DeadlineExceeded|context deadline exceeded", re.IGNORECASE)
 
 
 class AlreadyThere(EngineRefused):
@@ -66,7 +76,7 @@ class Managers:
             else:
                 self._latest = host
                 return found
-        raise EngineUnreachable(_together(troubles), was_asked=any(one.was_asked for one in troubles))
+        raise _together(troubles)
 
     def close(self) -> None:
         """Close the connections."""
@@ -147,7 +157,10 @@ def error_of(call: str, name: str, answer: Answer) -> EngineError:
         return EngineBusy("the service was changed by others at the same moment")
     if NO_LEADER.search(answer.message):
         why = "the swarm has no leader, because more than half of its managers are gone (the quorum is lost)"
-        return EngineUnreachable(f"{why}: bring managers back; agents that run still answer", was_asked=False)
+        return EngineLeaderless(f"{why}: bring managers back; agents that run still answer", was_asked=False)
+    if SILENT_LEADER.search(answer.message):
+        why = "the swarm's leader does not answer the other managers, which may elect another one in a moment"
+        return EngineLeaderless(f"{why}; agents that run still answer")
     if NO_MANAGER.search(answer.message):
         return EngineUnreachable("it is no manager of a swarm: name managers, or promote it", was_asked=False)
     if answer.status == 404 and NO_SERVICE.search(answer.message):
@@ -171,9 +184,13 @@ def _explain(reason: BaseException) -> EngineUnreachable | None:
 TRANSLATION = Translation("the manager", "it", error_of, _explain)
 
 
-def _together(troubles: list[EngineUnreachable]) -> str:
-    """Return one sentence about managers none of which answered."""
+def _together(troubles: list[EngineUnreachable]) -> EngineUnreachable:
+    """Return one error about managers none of which did what was asked."""
+    was_asked = any(one.was_asked for one in troubles)
+    for one in troubles:
+        if isinstance(one, EngineLeaderless):  # that is why, whatever has become of the other managers
+            return EngineLeaderless(one.error, was_asked)
     words = list(dict.fromkeys(one.error for one in troubles))
     if len(troubles) == 1:
-        return f"the swarm's manager did not answer: {words[0]}"
-    return f"none of the swarm's {len(troubles)} managers answered: {'; '.join(words)}"
+        return EngineUnreachable(f"the swarm's manager did not answer: {words[0]}", was_asked)
+    return EngineUnreachable(f"none of the swarm's {len(troubles)} managers answered: {'; '.join(words)}", was_asked)

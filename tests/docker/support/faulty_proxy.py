@@ -50,9 +50,10 @@ class Rule:
 
 
 class FaultyProxy:
-    """Listens on `address`, by default a free port of 127.0.0.1. `host` is its DOCKER_HOST."""
+    """Listens on `address`, by default a free port of 127.0.0.1. `host` is its DOCKER_HOST, `engine` the real one's."""
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", engine: str = HOST) -> None:
+        self.socket = engine.removeprefix("unix://")
         self.rules: list[Rule] = []
         #: Every request: "POST /v1.41/containers/x/start".
         self.requests: list[str] = []
@@ -101,7 +102,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             """Send the request to the engine, and its answer back byte for byte, until the engine closes."""
             self.close_connection = True
             with socket.socket(socket.AF_UNIX) as engine:
-                engine.connect(HOST.removeprefix("unix://"))
+                engine.connect(proxy.socket)
                 engine.sendall(f"{self.command} {self.path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n".encode())
                 kept = ("Content-Type", "Content-Length", "User-Agent")
                 for name in kept:

@@ -5,8 +5,9 @@ from queue import SimpleQueue
 import pytest
 
 from lifecycle.dispatch.inspections import REMEMBER_SECONDS, Inspections
-from lifecycle.exceptions import EngineUnreachable
+from lifecycle.exceptions import EngineLeaderless, EngineUnreachable, Missing
 from tests.lifecycle.conftest import NAME
+from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for
 
 
@@ -125,3 +126,47 @@ def test_an_engine_without_events_is_always_asked(engine, box, clock):
     for _ in range(2):
         inspections.ask(NAME)
         assert inspections.recall(NAME) is None
+
+
+def lose_leader(engine, times):
+    """Let the engine say to the next questions that it has no leader."""
+    engine.before["inspect"] = [raising(EngineLeaderless("no leader")) for _ in range(times)]
+
+
+def test_what_an_engine_said_is_true_while_it_has_no_leader(inspections, engine, stream, clock):
+    seen = inspections.ask(NAME)
+    clock.go(3600)
+    lose_leader(engine, 2)
+    assert inspections.ask(NAME) is seen
+    asked = engine.count("inspect")
+    assert inspections.ask(NAME) is seen
+    assert engine.count("inspect") == asked, "each question may take seconds"
+    clock.go(REMEMBER_SECONDS)
+    assert inspections.ask(NAME) is seen
+    assert engine.count("inspect") == asked + 1
+    clock.go(REMEMBER_SECONDS)
+    assert inspections.ask(NAME) is not seen
+
+
+def test_an_engine_without_a_leader_that_has_said_nothing_before_is_unreachable(inspections, engine, stream):
+    lose_leader(engine, 1)
+    with pytest.raises(EngineLeaderless):
+        inspections.ask(NAME)
+
+
+def test_nothing_is_known_of_an_instance_that_was_gone_before_the_leader(inspections, engine, stream):
+    inspections.ask(NAME)
+    engine.before["inspect"] = [raising(Missing(NAME))]
+    with pytest.raises(Missing):
+        inspections.ask(NAME)
+    lose_leader(engine, 1)
+    with pytest.raises(EngineLeaderless):
+        inspections.ask(NAME)
+
+
+def test_an_engine_that_does_not_answer_at_all_is_unreachable(inspections, engine, stream):
+    """What it has done meanwhile is not known."""
+    inspections.ask(NAME)
+    engine.before["inspect"] = [raising(EngineUnreachable("it is away"))]
+    with pytest.raises(EngineUnreachable, match="it is away"):
+        inspections.ask(NAME)

@@ -42,6 +42,14 @@ def test_a_start_that_was_never_asked_for_is_interrupted(lifecycle, engine, star
     assert (engine.count("start"), engine.count("stop")) == (0, 0)
 
 
+def test_a_start_that_the_engine_may_yet_begin_is_called_back(lifecycle, engine, box, starting, events):
+    """A manager of a swarm has died after it scaled the service up, and before there was a task."""
+    box.may_begin = True
+    recover(lifecycle)
+    assert events.only("lazy_start_failed")["cause"] == "interrupted"
+    assert engine.count("stop") == 1
+
+
 def test_a_start_on_its_way_is_given_a_second_look(lifecycle, clock, box, starting, events):
     began = clock.monotonic()
     clock.listeners.append(lambda: None if box.running else box.begin())
