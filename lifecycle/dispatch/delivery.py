@@ -183,5 +183,9 @@ class Delivery(Generic[Passed]):
 
 
 def _is_same(one: Inspection, other: Inspection) -> bool:
-    """Return whether two inspections show the same incarnation, reached and asked in the same way."""
-    return (one.incarnation, one.address, one.labels) == (other.incarnation, other.address, other.labels)
+    """Return whether `one`, the later inspection, shows the same incarnation, reached and asked in the same way.
+
+    The other one may be reached at another task of the same service.
+    """
+    is_reached = one.address == other.address or any(other.address in task for task in one.tasks)
+    return is_reached and (one.incarnation, one.labels) == (other.incarnation, other.labels)

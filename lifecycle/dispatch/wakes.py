@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from lifecycle import tracing
 from lifecycle.dispatch.inspections import Inspections
 from lifecycle.dispatch.shared_leases import Leased, SharedLeases
+from lifecycle.dispatch.turns import Turns
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Instance
 from lifecycle.orders import DISPATCH, Order
@@ -48,6 +49,7 @@ class Wakes:
         self._recovering: set[str] = set()
         self._lock = threading.Lock()
         self._inspections = Inspections(lifecycle.engine, lifecycle.clock)
+        self._turns = Turns(lifecycle.readiness.probe, lifecycle.clock, self._submit)
         self._leases = SharedLeases(
             lifecycle.leases, self._inspections, lifecycle.worker, lifecycle.clock, self._submit
         )
@@ -67,7 +69,7 @@ class Wakes:
                 return found[1], was_woken
             was_woken = True
             await self.wake(name, order)
-        return seen, was_woken
+        return self._turns.take(seen), was_woken
 
     def _look(self, name: str) -> tuple[Instance, Inspection] | None:
         """Return the row of a ready instance and an inspection, or None if the instance must be woken first."""
@@ -76,6 +78,7 @@ class Wakes:
     async def wake(self, name: str, order: Order = DISPATCH) -> None:
         """Wake the instance if it does not run. Raises the same errors as `find_ready`."""
         self._latest_seen.pop(name, None)
+        self._turns.forget(name)
         with tracing.step("wake", name):
             await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
 

@@ -73,6 +73,8 @@ class Inspection:
     labels: Labels | LabelError
     #: Where its port may be reached from here, the likeliest first. Empty: it has no port, or does not run.
     addresses: tuple[Address, ...] = ()
+    #: If several tasks of one service run: the addresses of each, by which it alone is reached.
+    tasks: tuple[tuple[Address, ...], ...] = ()
     #: From where it is asked, to be read after "asked". Empty: from this machine.
     asked_from: str = ""
     #: With what its latest run ended. None: it runs, it never ran, or the engine does not know.

@@ -10,7 +10,7 @@ from tests.docker.support.engine_log import LONG
 from tests.docker.support.faulty_proxy import Canned, FaultyProxy
 from tests.docker.support.from_outside import WORK, dispatch, logged, types
 from tests.servers import wait_for
-from tests.swarm.support import HOST, NO_LEADER
+from tests.swarm.support import HOST, IMAGE, NO_LEADER
 
 #: Rounds of a wake, a SIGKILL of one Dormouse, and an idle stop.
 ROUNDS = 50 if LONG else 3
@@ -101,3 +101,29 @@ def test_agents_that_run_still_answer_while_the_managers_have_no_leader(serve_sw
     assert dispatch(server, asleep, "the work").text == "working on: the work\ndone\n"
     assert (types(awake), types(asleep)) == (["lazy_started"], ["lazy_start_failed", "lazy_started"])
     proxy.close()
+
+
+def test_work_goes_to_both_tasks_in_turn_and_to_the_other_one_if_one_ends(servers, services):
+    """Each task is on a node of its own, and says its host name."""
+    script = "printf 'Content-Type: text/plain\\r\\n\\r\\n'; cat > /dev/null; cat /proc/sys/kernel/hostname"
+    make = f'echo "#!/bin/sh\n{script}" > /www/cgi-bin/who; busybox chmod +x /www/cgi-bin/who; exec /agent'
+    template = {
+        "ContainerSpec": {"Image": IMAGE, "Command": ["sh", "-c", make]},
+        "RestartPolicy": {"Condition": "none"},
+        "Placement": {"MaxReplicas": 1},
+    }
+    name = services.create(
+        replicas="2", dispatch_path="/cgi-bin/who", ready_path="/", changes={"TaskTemplate": template}
+    )
+
+    def ask(times: int) -> list[str]:
+        return [dispatch(servers[number % 2], name, "who?").text for number in range(times)]
+
+    wait_for(lambda: len(set(ask(8))) == 2, what="both tasks to be ready")
+    found = ask(16)
+    assert sorted(found.count(host) for host in set(found)) == [8, 8]
+    services.kill(name)
+    wait_for(lambda: len(services.running(name)) == 1, what="the end of one task")
+    [left] = set(ask(8))
+    assert left in found
+    assert types(name)[0] == "lazy_started"

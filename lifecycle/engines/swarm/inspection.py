@@ -23,12 +23,14 @@ def inspection(service: Service, remembered: str, viewpoint: Viewpoint) -> Inspe
     read = read_labels(service, viewpoint)
     phase = phase_of(service.data, service.tasks, bool(remembered))
     task = service.shown_task
+    addresses = _addresses(service, read, viewpoint)
     return Inspection(
         name=service.name,
         phase=phase,
         incarnation=service.incarnation or remembered,
         labels=read,
-        addresses=_addresses(service, read, viewpoint) if phase is Phase.RUNNING else (),
+        addresses=tuple(dict.fromkeys(one for of_task in addresses for one in of_task)),
+        tasks=addresses if len(addresses) > 1 else (),
         exit_code=task.exit_code if task else None,
         may_begin=bool(service.replicas) and not any(one.is_live for one in service.tasks),
         lost=bool(task and task.is_lost),
@@ -80,12 +82,14 @@ def _unreachable(service: Service, read: labels.Labels, viewpoint: Viewpoint) ->
     return LabelError(service.name, f"{labels.PREFIX}port", str(read.port), reason)
 
 
-def _addresses(service: Service, read: labels.Labels | LabelError, viewpoint: Viewpoint) -> tuple[Address, ...]:
+def _addresses(
+    service: Service, read: labels.Labels | LabelError, viewpoint: Viewpoint
+) -> tuple[tuple[Address, ...], ...]:
+    """Return the addresses of each task that runs, the oldest task first."""
     if isinstance(read, LabelError) or not read.port:
         return ()
     running = [task for task in service.tasks if task.is_running]
-    found = [one for task in running for one in candidates(task.data, task.node, read.port, viewpoint, read.network)]
-    return tuple(dict.fromkeys(found))
+    return tuple(candidates(task.data, task.node, read.port, viewpoint, read.network) for task in running)
 
 
 def _health_interval(service: Service) -> timedelta | None:
