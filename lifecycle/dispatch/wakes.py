@@ -30,6 +30,8 @@ T = TypeVar("T")
 SHORT_WORK_THREADS = 16
 #: One instance uses at most so many of them, so that callers of one whose inspection hangs do not hold the others up.
 THREADS_PER_INSTANCE = 4
+#: So many inspections of the latest leases are remembered. An agent that is gone leaves one behind.
+MAX_REMEMBERED = 10_000
 
 
 class Wakes:
@@ -98,8 +100,14 @@ class Wakes:
             if leased is None:
                 self._leases.end(hold)
         if leased:
-            self._latest_seen[name] = leased.seen
+            self._remember(name, leased.seen)
         return leased
+
+    def _remember(self, name: str, seen: Inspection) -> None:
+        """Keep an inspection for the next dispatch. If there are too many, forget all: each costs one look."""
+        if len(self._latest_seen) >= MAX_REMEMBERED:
+            self._latest_seen.clear()
+        self._latest_seen[name] = seen
 
     async def why_asleep(self, leased: Leased) -> str:
         """Return by whose order a leased instance was put to sleep, or an empty text: "it was disabled by alice"."""
@@ -153,7 +161,7 @@ class Wakes:
         try:
             seen = self._lifecycle.waking.wake(name, order)
             if seen:
-                self._latest_seen[name] = seen
+                self._remember(name, seen)
         except BaseException as raised:
             error = raised
         finally:

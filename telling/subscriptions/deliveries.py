@@ -46,6 +46,8 @@ class Deliveries:
         if not self._is_resealed:
             Subscription.objects.reseal()
             self._is_resealed = True
+        with self._lock:  # subscriptions that are gone are forgotten
+            self._latest = {row.pk: self._latest[row.pk] for row in rows if row.pk in self._latest}
         latest, now = latest_id(), self._clock.now()
         due = [row for row in rows if row.cursor < latest and not row.is_waiting(now)]
         dead = self._liveness.find_dead(row.owner for row in rows)

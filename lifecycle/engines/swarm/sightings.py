@@ -1,10 +1,13 @@
 """Remembers what was seen of services, because the swarm forgets: it lists no task of a service at 0 replicas."""
 
 import threading
+from typing import TypeVar
 
 from lifecycle.engines.swarm.services import Service
 
-#: How many incarnations that were scaled down are remembered.
+T = TypeVar("T")
+
+#: How many services, and how many incarnations that were scaled down, are remembered.
 MAX_REMEMBERED = 10_000
 
 
@@ -18,7 +21,7 @@ class Sightings:
         #: By a service's id: its latest incarnation that has run.
         self._latest: dict[str, str] = {}
         #: The ids of the services that were last seen at 0 replicas, or gone.
-        self._at_zero: set[str] = set()
+        self._at_zero: dict[str, None] = {}
         #: The incarnations that were ended by that, the oldest first.
         self._scaled_down: dict[str, None] = {}
 
@@ -31,13 +34,13 @@ class Sightings:
                 if service.version < version:  # the other one: this was read before
                     return
                 self._note_zero(before)
-            self._ids[service.name] = service.id, service.version
+            _keep(self._ids, service.name, (service.id, service.version))
             if task and (task.has_run or task.is_lost):
-                self._latest[service.id] = service.incarnation
+                _keep(self._latest, service.id, service.incarnation)
             if service.replicas == 0:
                 self._note_zero(service.id)
             else:
-                self._at_zero.discard(service.id)
+                self._at_zero.pop(service.id, None)
 
     def note_gone(self, name: str) -> None:
         """Note that the swarm has no service of this name."""
@@ -56,8 +59,14 @@ class Sightings:
             return incarnation in self._scaled_down or incarnation.partition("@")[0] in self._at_zero
 
     def _note_zero(self, id: str) -> None:
-        self._at_zero.add(id)
+        _keep(self._at_zero, id, None)
         if id in self._latest:
-            self._scaled_down[self._latest[id]] = None
-            if len(self._scaled_down) > MAX_REMEMBERED:
-                del self._scaled_down[next(iter(self._scaled_down))]
+            _keep(self._scaled_down, self._latest[id], None)
+
+
+def _keep(remembered: dict[str, T], key: str, value: T) -> None:
+    """Remember the value as the youngest one, and forget the oldest one if there are too many."""
+    remembered.pop(key, None)
+    remembered[key] = value
+    if len(remembered) > MAX_REMEMBERED:
+        del remembered[next(iter(remembered))]

@@ -68,6 +68,15 @@ def test_it_says_whether_it_was_woken(wakes):
     assert run(use(wakes)) is False
 
 
+def test_inspections_of_agents_that_are_gone_are_not_kept_for_ever(wakes, monkeypatch):
+    monkeypatch.setattr("lifecycle.dispatch.wakes.MAX_REMEMBERED", 2)
+    for number in range(5):
+        wakes._remember(f"gone-{number}", None)
+        assert len(wakes._latest_seen) <= 2
+    assert run(use(wakes)) is True
+    assert run(use(wakes)) is False
+
+
 def test_of_fifty_dispatches_one_starts_it(wakes, engine, events):
     async def all_at_once():
         return await asyncio.gather(*(use(wakes) for _ in range(50)))
