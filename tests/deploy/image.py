@@ -36,6 +36,38 @@ def make_base(api: APIClient, folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+#: Does at its first start what the image `postgres` of Docker Hub does. That one cannot be pulled here.
+START_POSTGRES = """#!/bin/sh
+set -e
+bin=$(echo /usr/lib/postgresql/*/bin)
+data=/var/lib/postgresql/data
+as_postgres="setpriv --reuid postgres --regid postgres --clear-groups"
+chown postgres "$data"
+if [ ! -e "$data/PG_VERSION" ]; then
+    printenv POSTGRES_PASSWORD > /tmp/password
+    chown postgres /tmp/password
+    $as_postgres "$bin/initdb" -D "$data" -U "$POSTGRES_USER" -A trust --pwfile /tmp/password
+    echo "CREATE DATABASE $POSTGRES_USER" | $as_postgres "$bin/postgres" --single -D "$data" postgres
+    echo "host all all all scram-sha-256" >> "$data/pg_hba.conf"
+fi
+exec $as_postgres "$bin/postgres" -D "$data" -c listen_addresses='*'
+"""
+POSTGRES_DOCKERFILE = f"""
+FROM {BASE}
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql > /dev/null
+COPY start.sh /start.sh
+CMD ["sh", "/start.sh"]
+"""
+
+
+def build_postgres(folder: Path) -> str:
+    """Return the name of an image of PostgreSQL, made of Debian's package on the base of the tests."""
+    (folder / "start.sh").write_text(START_POSTGRES)
+    (folder / "Dockerfile").write_text(POSTGRES_DOCKERFILE)
+    run("docker", "build", "--network", "host", "--tag", "dormouse-test-postgres", str(folder))
+    return "dormouse-test-postgres"
+
+
 def configure_pip(folder: Path) -> None:
     """Give the base this machine's configuration of pip, and the certificates that it trusts."""
     listed = run(sys.executable, "-m", "pip", "config", "list").splitlines()
