@@ -150,7 +150,7 @@ def run(folder: Path, quick: bool) -> Section:
 
 @dataclass(frozen=True)
 class Times:
-    """How often each thing is measured, and for how many seconds the heap grows."""
+    """Say how often each thing is measured, and for how many seconds the heap grows."""
 
     loads: int
     singles: int
