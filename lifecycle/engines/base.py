@@ -83,6 +83,8 @@ class Inspection:
     oom: bool = False
     #: Whether the engine may begin to run it at any moment, as of a service that has no task yet.
     may_begin: bool = False
+    #: Why the engine itself took away what ran, to be read after "because". Empty: it did not, or that is not known.
+    taken_away: str = ""
     #: Whether the machine on which it ran is lost. It may run on there, but the engine does not count it any more.
     lost: bool = False
     #: What its HEALTHCHECK says: "starting", "healthy" or "unhealthy". Empty: it has none.

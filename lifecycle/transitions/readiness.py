@@ -110,6 +110,9 @@ class Readiness:
         if seen.oom:
             error = "ran out of memory before it was ready: give it more, or raise its limit"
             return StartFailed(seen.name, Cause.OOM, error, code, log_tail)
+        if seen.taken_away:
+            error = f"ended before it was ready, because {seen.taken_away}; the next dispatch starts it on another one"
+            return StartFailed(seen.name, Cause.INTERRUPTED, error, code, log_tail)
         return StartFailed(seen.name, Cause.EXITED, f"exited{_with_code(code)} before it was ready", code, log_tail)
 
     def _ask(self, seen: Inspection, labels: Labels) -> tuple[str | None, Inspection]:

@@ -161,6 +161,13 @@ class Worker:
         finally:
             self._change(manager, Availability="active")
 
+    def drain(self) -> None:
+        """Let nothing run on it any more, as `docker node update --availability drain` does."""
+        self._change(self.id, Availability="drain")
+
+    def activate(self) -> None:
+        self._change(self.id, Availability="active")
+
     def _change(self, id: str, **values: str) -> None:
         found = self._api.inspect_node(id)
         post(self._api, f"nodes/{id}/update", found["Spec"] | values, version=found["Version"]["Index"])

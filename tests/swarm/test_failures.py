@@ -1,11 +1,17 @@
 """Starts that fail on a real swarm: each has its cause and its words, and the service is scaled down again."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 
 from events.models import EventLog
+from lifecycle.engines.docker.addresses import Viewpoint
+from lifecycle.engines.swarm.inspection import inspection
 from lifecycle.exceptions import Cause, StartFailed
 from tests.docker.support.containers import PORT
 from tests.servers import wait_for
+from tests.swarm.support import IMAGE
 
 FIXED_PORT = {"EndpointSpec": {"Ports": [{"TargetPort": PORT, "PublishedPort": 18080, "PublishMode": "host"}]}}
 
@@ -52,3 +58,62 @@ def test_its_port_is_taken_on_every_node(lifecycle, services):
     found = failure_of(lifecycle, services, services.create(changes=FIXED_PORT))
     assert found.cause is Cause.PORT_CONFLICT
     assert found.error.startswith("no suitable node (host-mode port already in use on 2 nodes)")
+
+
+def test_its_task_is_rejected_by_the_node(lifecycle, services):
+    mount = {"Type": "bind", "Source": "/no/such/folder", "Target": "/data"}
+    template = {
+        "ContainerSpec": {"Image": IMAGE, "Mounts": [mount]},
+        "RestartPolicy": {"Condition": "none"},
+    }
+    found = failure_of(lifecycle, services, services.create(changes={"TaskTemplate": template}))
+    assert found.cause is Cause.START_REJECTED
+    assert "bind source path does not exist: /no/such/folder" in found.error
+    assert found.error.endswith("correct the service, or keep it off that node with a constraint")
+
+
+def test_an_update_in_the_middle_of_a_wake_is_followed(lifecycle, services):
+    """The task that replaces the first one keeps the run, and is probed at its own address."""
+    name = services.create(environment={"BOOT": "3"})
+
+    def update() -> str:
+        [first] = wait_for(lambda: services.running(name), what="the first task")
+        services.update(name, lambda spec: spec["TaskTemplate"].update(ForceUpdate=7))
+        return str(first["ID"])
+
+    with ThreadPoolExecutor(1) as other:
+        updated = other.submit(update)
+        seen = lifecycle.waking.wake(name)
+    assert seen.incarnation.partition("@")[2] != updated.result()
+    assert [event.type for event in EventLog.objects.filter(instance=name)] == ["container.lazy_started"]
+
+
+def test_a_node_that_is_drained_in_the_middle_of_a_wake(lifecycle, services, worker):
+    name = services.create(command=["sh", "-c", "echo moving; sleep 60 & wait"], constraints=("node.role==worker",))
+
+    def drain() -> None:
+        wait_for(lambda: services.running(name), what="the task")
+        worker.drain()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(drain)
+        try:
+            found = failure_of(lifecycle, services, name)
+        finally:
+            worker.activate()
+    assert found.cause is Cause.INTERRUPTED
+    assert found.error == (
+        "ended before it was ready, because its node was drained; the next dispatch starts it on another one"
+    )
+
+
+def test_of_a_start_whose_node_is_lost_that_is_told(lifecycle, engine, services):
+    """The swarm says so of the node; how it is lost is shown by the tests that kill one."""
+    name = services.create()
+    engine.start(name)
+    service, _ = engine._read(name)
+    [task] = service.tasks
+    down = task.node | {"Status": task.node["Status"] | {"State": "down"}}
+    seen = inspection(replace(service, tasks=[replace(task, node=down)]), "", Viewpoint())
+    found = lifecycle.readiness.exit_failure(seen)
+    assert (found.cause, "because its node is down" in found.error) == (Cause.INTERRUPTED, True)

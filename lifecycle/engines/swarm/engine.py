@@ -190,7 +190,10 @@ class SwarmEngine(Engine):
         def ask(api: Any) -> tuple[Service, Viewpoint]:
             data = get(api, f"services/{name}")
             tasks = get(api, "tasks", filters=json.dumps({"service": [data["ID"]]}))
-            return with_tasks([data], read_tasks(tasks, self._nodes(api)))[0], self._viewpoints.of(api)
+            found = with_tasks([data], read_tasks(tasks, self._nodes(api)))[0]
+            if found.shown_task and found.shown_task.is_taken_down:  # its node as it is now may say why
+                found = with_tasks([data], read_tasks(tasks, self._nodes(api, remembered_seconds=0)))[0]
+            return found, self._viewpoints.of(api)
 
         try:
             service, viewpoint = self._managers.ask("inspect", name, ask)
@@ -250,10 +253,10 @@ class SwarmEngine(Engine):
                 raise rejection
             time.sleep(POLL_SECONDS)
 
-    def _nodes(self, api: Any) -> Mapping[str, Mapping[str, Any]]:
-        """Return the nodes of the swarm by id, as they were at most NODES_SECONDS ago."""
+    def _nodes(self, api: Any, remembered_seconds: float = NODES_SECONDS) -> Mapping[str, Mapping[str, Any]]:
+        """Return the nodes of the swarm by id, as they were at most so many seconds ago."""
         asked, nodes = self._latest_nodes
-        if time.monotonic() - asked >= NODES_SECONDS:
+        if time.monotonic() - asked >= remembered_seconds:
             nodes = {one["ID"]: one for one in get(api, "nodes")}
             self._latest_nodes = (time.monotonic(), nodes)
         return nodes

@@ -14,6 +14,8 @@ PORT_IN_USE = "host-mode port already in use"
 UNSCHEDULABLE_REMEDY = "correct its constraints, free a node, or add one"
 IMAGE_REMEDY = "push it to a registry that every node can reach, or load it on every node"
 
+REJECTED_REMEDY = "correct the service, or keep it off that node with a constraint"
+
 
 def rejection_of(service: Service, tasks: list[Task], *, is_patient: bool) -> StartRejected | None:
     """Return why none of the new tasks will run, or None if one still may.
@@ -45,6 +47,8 @@ def _rejection(task: Task) -> StartRejected:
     if PORT_TAKEN.search(message):
         remedy = "stop what holds it, or publish another"
         return StartRejected(f"a port that it publishes is taken on its node: {message}; {remedy}", Cause.PORT_CONFLICT)
+    if task.state == "rejected":
+        message = f"{message}; {REJECTED_REMEDY}"
     return explain_exit(StartRejected(message), task.exit_code or None)
 
 

@@ -33,6 +33,7 @@ def inspection(service: Service, remembered: str, viewpoint: Viewpoint) -> Inspe
         tasks=addresses if len(addresses) > 1 else (),
         exit_code=task.exit_code if task else None,
         may_begin=bool(service.replicas) and not any(one.is_live for one in service.tasks),
+        taken_away=task.taken_away if task else "",
         lost=bool(task and task.is_lost),
         health="healthy" if phase is Phase.RUNNING else "",  # the swarm counts a task as running when it is healthy
         ran_seconds=task.ran_seconds if task else None,

@@ -85,6 +85,19 @@ class Task:
         return is_past and bool(status.get("ContainerID")) and not self.error.startswith(NOT_STARTED)
 
     @property
+    def is_taken_down(self) -> bool:
+        """True if the swarm wants it to end, or wanted that, although its service wants tasks."""
+        return self.is_service_awake and self.data["DesiredState"] == "shutdown"
+
+    @property
+    def taken_away(self) -> str:
+        """Why it ends or has ended, if its node is the reason, to be read after "because"."""
+        if self.is_lost:
+            return "its node is down"
+        is_drained = bool(self.node) and self.node["Spec"]["Availability"] == "drain"
+        return "its node was drained" if self.is_taken_down and is_drained else ""
+
+    @property
     def exit_code(self) -> int | None:
         """The code with which its command ended. None: it runs, it never ran, or it is lost."""
         if not self.has_ended:
