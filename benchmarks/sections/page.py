@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import httpx
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from benchmarks.load.slow_line import SlowLine
-from benchmarks.report import Section, Table, median, number, percentile
+from benchmarks.report import Section, Table, median, number, percentile, ratio
 from benchmarks.sections.rows import INSERT, INSTANCES, events, signed_in
 from benchmarks.servers import Publisher, dormouse
 from tests.servers import PROJECT
@@ -37,7 +37,8 @@ TITLE = "The Agents page on a phone"
 ABOUT = """\
 Debian's Chromium, headless, as a phone whose CPU is {slower} times slower (by DevTools) than this machine's, behind a
 line with the figures of Lighthouse's slow 4G: a round trip of 150 ms, 1.6 Mbit/s down and 0.75 up, and a round trip
-more for a new connection. The log has {seed:,} events before, and there are {few} agents, or {many}. *The largest
+more for a new connection. The log has {seed:,} events before. There are {few} agents, or {many}, on two sites that
+are measured one after the other for each line; the ratio is that of the medians. *The largest
 paint* is that of a first visit, with nothing cached, {loads} times. *An event* is from the return of the commit to
 the frame that has its row, for {singles} events that come singly. *An order* is from the answer that an agent was
 disabled to the frame of another reader's page whose card says by whom, {orders} times. *The button* is from the tap
@@ -122,12 +123,10 @@ def run(folder: Path, quick: bool) -> Section:
     times = Times(2, 5, 1, 20) if quick else Times(9, 40, 5, 300)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        with phone_on(folder, browser, INSTANCES) as (phone, log, orders):
-            rows = measure(phone, log, orders, times)
-            more_bytes, shown, missing = grown_heap(phone, log, times.seconds * EVENTS_PER_SECOND)
-        rows.append(["the heap, more than before", f"{number(more_bytes / MB)} MB", "", "10 MB"])
-        with phone_on(folder, browser, MANY) as (phone, log, orders):
-            rows_of_many = measure(phone, log, orders, times)
+        with site_on(folder / "few", browser, INSTANCES) as few, site_on(folder / "many", browser, MANY) as many:
+            rows = [compared(subject, few, many, times) for subject in SUBJECTS]
+            more_bytes, shown, missing = grown_heap(few.phone, few.log, times.seconds * EVENTS_PER_SECOND)
+        rows.append(["the heap, more than before", f"{number(more_bytes / MB)} MB", "", "", "", "", "10 MB"])
         browser.close()
     about = ABOUT.format(
         slower=CPU_TIMES_SLOWER,
@@ -144,8 +143,8 @@ def run(folder: Path, quick: bool) -> Section:
         rows=shown,
         missing=missing,
     )
-    head = ["", "median", "p95", "goal"]
-    return Section(TITLE, about, {"": Table(head, rows), f"With {MANY} agents": Table(head, rows_of_many)})
+    head = ["", f"{INSTANCES} agents", "p95", f"{MANY} agents", "p95", "ratio", "goal"]
+    return Section(TITLE, about, {"": Table(head, rows)})
 
 
 @dataclass(frozen=True)
@@ -159,28 +158,27 @@ class Times:
 
 
 @contextmanager
-def phone_on(folder: Path, browser: Browser, agents: int) -> "Iterator[tuple[Phone, Log, Orders]]":
-    """Provide a phone that visits a site with so many agents, and who writes there."""
+def site_on(folder: Path, browser: Browser, agents: int) -> "Iterator[Site]":
+    """Provide a site with so many agents, and a phone that visits it."""
+    folder.mkdir()
     with ExitStack() as stack:
         server, environment = stack.enter_context(dormouse(folder))
         seed(Path(environment["DATABASE_URL"].removeprefix("sqlite:///")), agents)
         publisher = stack.enter_context(Publisher(environment))
         line = stack.enter_context(SlowLine(server.port))
-        yield Phone(browser, line.url, signed_in(environment)), Log(publisher), Orders(server.url, environment)
+        phone = Phone(browser, line.url, signed_in(environment))
+        yield Site(phone, Log(publisher), Orders(server.url, environment))
 
 
-def measure(phone: Phone, log: "Log", orders: "Orders", times: Times) -> list[list[str]]:
-    return [
-        cells("the largest paint", largest_paints(phone, times.loads), 1500),
-        cells("an event to its row", events_to_rows(phone, log, times.singles), 500),
-        cells("an order to others' cards", orders_to_cards(phone, log, orders), 1000),
-        cells(f"the button for {HELD} held rows", button_taps(phone, log, times.taps), 200),
-    ]
-
-
-def cells(what: str, times_ms: list[float], goal_ms: int) -> list[str]:
-    found = (median(times_ms), percentile(times_ms, 95), goal_ms)
-    return [what, *(f"{number(ms)} ms" for ms in found)]
+def compared(subject: "Subject", few: "Site", many: "Site", times: Times) -> list[str]:
+    """Measure one thing on both sites, one after the other. Return its row of the table."""
+    what, goal_ms, measure = subject
+    cells, medians = [], []
+    for site in (few, many):
+        times_ms = measure(site, times)
+        medians.append(median(times_ms))
+        cells += [f"{number(medians[-1])} ms", f"{number(percentile(times_ms, 95))} ms"]
+    return [what, *cells, ratio(medians[1], medians[0]), f"{number(goal_ms)} ms"]
 
 
 def seed(database: Path, agents: int) -> None:
@@ -225,16 +223,25 @@ class Orders:
         return time.time_ns() / 1e6
 
 
-def orders_to_cards(phone: Phone, log: Log, orders: Orders) -> list[float]:
-    with phone.visit() as visit:
+@dataclass(frozen=True)
+class Site:
+    """A web process, the phone that visits it, and what writes there."""
+
+    phone: Phone
+    log: Log
+    orders: Orders
+
+
+def orders_to_cards(site: "Site") -> list[float]:
+    with site.phone.visit() as visit:
         visit.page.evaluate(WATCH_CARDS)
         ordered = {}
         for number in range(INSTANCES):
-            ordered[f"agent-{number}"] = orders.disable(f"agent-{number}")
+            ordered[f"agent-{number}"] = site.orders.disable(f"agent-{number}")
             visit.page.wait_for_function("count => Object.keys(disabled).length >= count", arg=number + 1)
             time.sleep(random.uniform(*APART_SECONDS))
         shown = visit.page.evaluate("disabled")
-    log.latest += len(ordered)  # each has an event
+    site.log.latest += len(ordered)  # each has an event
     return [shown[name] - at for name, at in ordered.items()]
 
 
@@ -292,3 +299,13 @@ def grown_heap(phone: Phone, log: Log, count: int) -> tuple[int, int, int]:
         shown = visit.page.locator(".row").evaluate_all("rows => rows.map(row => +row.dataset.id)")
     expected = range(log.latest, log.latest - len(shown), -1)
     return more_bytes, len(shown), sum(one != other for one, other in zip(shown, expected, strict=True))
+
+
+Subject = tuple[str, int, Callable[[Site, Times], list[float]]]
+#: What is measured on both sites, its goal in ms, and how it is measured.
+SUBJECTS: list[Subject] = [
+    ("the largest paint", 1500, lambda site, times: largest_paints(site.phone, times.loads)),
+    ("an event to its row", 500, lambda site, times: events_to_rows(site.phone, site.log, times.singles)),
+    ("an order to others' cards", 1000, lambda site, times: orders_to_cards(site)),
+    (f"the button for {HELD} held rows", 200, lambda site, times: button_taps(site.phone, site.log, times.taps)),
+]
