@@ -1,5 +1,6 @@
 """What every test may use: settings of the suite's own, and real Dormouse processes."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,6 +139,15 @@ def serve(transactional_db: None, tmp_path: Path, asgi_server: str) -> Iterator[
     yield start
     for server in started:
         server.stop()
+        if server.environment.get("DORMOUSE_LOG_FORMAT") == "json":
+            assert_each_line_is_json(server.log)
+
+
+def assert_each_line_is_json(log: Path) -> None:
+    """Assert that `tail -f` of the log could go through jq, whatever the test did."""
+    for line in log.read_text().splitlines():
+        assert line.startswith("{"), line
+        json.loads(line)
 
 
 class AtOnce:

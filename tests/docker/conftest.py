@@ -37,6 +37,7 @@ def serve_docker(docker_api: object, serve: Callable[..., Server]) -> Iterator[C
 
     def start(**environment: str) -> Server:
         ours = {"DORMOUSE_ENGINE": "docker", "DORMOUSE_SUPERVISOR": "embedded", "DOCKER_HOST": HOST}
+        ours["DORMOUSE_LOG_FORMAT"] = "json"  # so `serve` looks whether each line of the log is JSON
         servers.append(serve(**ours | environment))
         return servers[-1]
 

@@ -58,7 +58,7 @@ def serve_agent(serve, tmp_path):
         command = json.dumps([sys.executable, "agent.py", str(port)])
         agents.write_text(f"[{NAME}]\ncommand = {command}\nport = {port}\n")
         settings = {"DORMOUSE_AGENTS_FILE": str(agents), "DORMOUSE_RUN_DIR": str(tmp_path / "run")}
-        server = serve(DORMOUSE_ENGINE="process", **settings)
+        server = serve(DORMOUSE_ENGINE="process", DORMOUSE_LOG_FORMAT="json", **settings)
         engines.append((ProcessEngine(agents, tmp_path / "run"), server))
         return server
 

@@ -105,7 +105,7 @@ def test_a_server_that_ends_in_the_middle_of_an_answer_ends_quietly(server):
         parts = answer.iter_text()
         next(parts)
         server.stop()
-    assert f'File "{PROJECT}/lifecycle' not in server.log.read_text()
+    assert rf"File \"{PROJECT}/lifecycle" not in server.log.read_text()
 
 
 def test_a_caller_that_hangs_up_ends_the_connection_to_the_agent_and_the_lease(server, tmp_path):
