@@ -15,8 +15,8 @@ from tests.servers import Server, database_url
 
 #: Fixtures that start a web process or another program.
 STARTS_PROGRAMS = {"serve", "process_rig", "start_site"}
-#: The groups of tests that one process runs as a whole. They take longest, so they are begun first.
-FIRST_GROUPS = ["docker, podman and chromium", "swarm"]
+#: The groups of tests that take longest, each in one process. They are begun first.
+FIRST_GROUPS = ["docker, podman and chromium", "swarm", "tests/postgres/test_suite.py", "tests/test_soak.py"]
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 
 
