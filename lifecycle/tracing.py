@@ -1,4 +1,4 @@
-"""Where the spans of a dispatch's trace begin and end.
+"""The places of the code at which the spans of a dispatch begin and end.
 
 `telling.traces` sets `tracer` if traces are wanted. Without it each call costs one comparison.
 """
