@@ -62,7 +62,7 @@ def requesters(server: Daphne) -> Iterator[Requesters]:
         process.stdin.close()
 
 
-def new_agent(containers: Containers) -> tuple[str, int]:
+def new_agent(containers: Containers, scope: str = "") -> tuple[str, int]:
     """Create an agent, in a container that uses this machine's Python. Return its name and published port."""
     port, script = free_port(), Path(keeping_agent.__file__)
     folders = ["/lib", "/lib64", "/usr/lib", sys.base_prefix, str(script.parent)]
@@ -73,6 +73,7 @@ def new_agent(containers: Containers) -> tuple[str, int]:
         host_config={"binds": binds},
         ready_path="/",
         idle_timeout="0",
+        scope=scope,
     )
     return name, port
 
