@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: If nothing has started after this long, the request never reached the engine.
 SECOND_LOOK_SECONDS = 2
+#: The same if the engine was asked to run it, and seems not to have begun yet.
+MAY_BEGIN_SECONDS = 10
 #: How often, and for how long, an engine that does not answer is asked again.
 ASK_AGAIN_SECONDS = 0.5
 GIVE_UP_SECONDS = 30
@@ -165,10 +167,10 @@ class Recovering:
         The start was ours only if the incarnation has changed since the claim, or it was resumed.
         """
         try:
-            seen = self.engine.inspect(row.name)
-            if not _has_run_since(row, seen):
+            seen, waited_seconds = self.engine.inspect(row.name), 0
+            while not _has_run_since(row, seen) and waited_seconds < _patience_seconds(seen):
                 self.clock.sleep(SECOND_LOOK_SECONDS)
-                seen = self.engine.inspect(row.name)
+                seen, waited_seconds = self.engine.inspect(row.name), waited_seconds + SECOND_LOOK_SECONDS
         except Missing:
             why = f"{interrupted} was interrupted, and the engine does not have it any more"
             raise StartFailed(row.name, Cause.INTERRUPTED, why) from None
@@ -192,6 +194,11 @@ class Recovering:
         if began is not None:
             return milliseconds(self.clock.monotonic() - began)
         return max(0, milliseconds((self.clock.now() - row.since).total_seconds()))
+
+
+def _patience_seconds(seen: Inspection) -> int:
+    """Return how long it takes to be sure that nothing has started. A new leader of a swarm may be about to begin."""
+    return MAY_BEGIN_SECONDS if seen.may_begin else SECOND_LOOK_SECONDS
 
 
 def _has_run_since(row: Instance, seen: Inspection) -> bool:

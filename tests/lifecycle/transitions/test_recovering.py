@@ -50,6 +50,16 @@ def test_a_start_that_the_engine_may_yet_begin_is_called_back(lifecycle, engine,
     assert engine.count("stop") == 1
 
 
+def test_a_start_that_the_engine_is_about_to_begin_is_waited_for(lifecycle, engine, clock, box, starting, events):
+    """Another manager of the swarm leads, and makes the task a few seconds later."""
+    box.may_begin = True
+    begin_at = clock.monotonic() + 7
+    clock.listeners.append(lambda: box.begin() if clock.monotonic() >= begin_at and not box.running else None)
+    recover(lifecycle)
+    assert events.types == ["lazy_started"]
+    assert engine.count("stop") == 0
+
+
 def test_a_start_on_its_way_is_given_a_second_look(lifecycle, clock, box, starting, events):
     began = clock.monotonic()
     clock.listeners.append(lambda: None if box.running else box.begin())
