@@ -7,9 +7,9 @@ VENV := .venv/bin
 PIP := $(VENV)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 COVERAGE_ARGS := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-# Tests run in two processes, because they mostly wait (JOBS=0: in one). tests/conftest.py says which stay together.
+# Tests run in two processes, because they mostly wait (JOBS=0: in one). tests/groups.py says which stay together.
 JOBS ?= 2
-PYTEST := $(VENV)/python -m pytest $(if $(filter-out 0,$(JOBS)),--numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder)
+PYTEST := $(VENV)/python -m pytest $(if $(filter-out 0,$(JOBS)),--numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder)
 
 # Compose builds the same image if there is none.
 IMAGE_ARGS := $(if $(BASE),--build-arg BASE=$(BASE))

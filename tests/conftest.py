@@ -11,12 +11,11 @@ from django.test import TransactionTestCase
 
 from access.identity import tokens
 from events import high_water, triggers
+from tests import groups
 from tests.servers import Server, database_url
 
 #: Fixtures that start a web process or another program.
 STARTS_PROGRAMS = {"serve", "process_rig", "start_site"}
-#: The groups of tests that take longest, each in one process. They are begun first.
-FIRST_GROUPS = ["docker, podman and chromium", "swarm", "tests/postgres/test_suite.py", "tests/test_soak.py"]
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 
 
@@ -36,42 +35,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test that starts a web process or another program, and say with which others it runs in one process."""
+    """Mark a test that starts a web process or another program."""
     if STARTS_PROGRAMS & set(getattr(item, "fixturenames", ())):
         item.add_marker("server")
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    """Return the name of the group of tests that run in one of the processes of `make test`, one after the other.
-
-    Tests that use one engine are a group. Chromium's are with Docker's, because Chromium breaks requests off if a
-    container changes the machine's networks meanwhile. Each other file is a group, since its tests share fixtures.
-    """
-    file = item.path.relative_to(item.config.rootpath).as_posix()
-    needs = {*getattr(item, "fixturenames", ()), *_engines(item)}
-    if file.startswith("tests/browser/") or needs & {"docker", "podman", "docker_api", "podman_api", "own_engine"}:
-        return FIRST_GROUPS[0]
-    if needs & {"swarm", "swarm_api"}:
-        return FIRST_GROUPS[1]
-    return file
-
-
-def _engines(item: pytest.Item) -> set[str]:
-    """Return the engine of a test that runs once with each engine."""
-    callspec = getattr(item, "callspec", None)
-    return {callspec.params["rig"]} if callspec and "rig" in callspec.params else set()
+    groups.check_group(item)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the groups that take longest, and with the containers in the one that has Chromium, too."""
-    items.sort(key=lambda item: (_place(item), "tests/browser/" in item.nodeid))
+    """Begin with the groups of tests that take longest."""
+    items.sort(key=groups.place_of)
 
 
-def _place(item: pytest.Item) -> int:
-    group = item.get_closest_marker("xdist_group").args[0]
-    return FIRST_GROUPS.index(group) if group in FIRST_GROUPS else len(FIRST_GROUPS)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.ByGroup:
+    """Let tests that use one engine run in one process."""
+    return groups.ByGroup(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
