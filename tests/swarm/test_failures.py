@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from events.models import EventLog
+from lifecycle.engines.base import Outcome
 from lifecycle.engines.docker.addresses import Viewpoint
+from lifecycle.engines.swarm.failures import NO_NODE
 from lifecycle.engines.swarm.inspection import inspection
 from lifecycle.exceptions import Cause, StartFailed
 from tests.docker.support.containers import PORT
@@ -32,6 +34,28 @@ def test_no_node_fits(lifecycle, services):
         "no suitable node (scheduling constraints not satisfied on 2 nodes); "
         "correct its constraints, free a node, or add one"
     )
+
+
+def test_a_start_waits_for_a_node_of_which_a_new_leader_has_not_heard(engine, services, worker, monkeypatch):
+    monkeypatch.setattr("lifecycle.engines.swarm.engine.NO_NODE_SECONDS", 0)
+    reads = []
+
+    def nodes_of_a_new_leader(api, **_):
+        reads.append(api)
+        nodes = {one["ID"]: one | {"Status": {"State": "unknown"}} for one in api.nodes()}
+        engine._latest_nodes = (0, nodes)
+        return nodes
+
+    monkeypatch.setattr(engine, "_nodes", nodes_of_a_new_leader)
+    worker.drain()
+    name = services.create(constraints=("node.role==worker",))
+    with ThreadPoolExecutor(1) as starter:
+        started = starter.submit(engine.start, name)
+        wait_for(lambda: [NO_NODE in task["Status"].get("Err", "") for task in services.tasks(name)] == [True])
+        seen = len(reads)
+        wait_for(lambda: started.done() or len(reads) > seen + 1, what="the start to read that twice")
+        worker.activate()
+        assert started.result() is Outcome.DONE
 
 
 def test_the_image_is_missing_on_the_node(lifecycle, services):

@@ -246,12 +246,18 @@ class SwarmEngine(Engine):
             if any(task.is_running or task.has_run for task in tasks):
                 return
             waited = time.monotonic() - began
-            rejection = failures.rejection_of(service, tasks, is_patient=waited < NO_NODE_SECONDS)
+            is_patient = waited < NO_NODE_SECONDS or self._has_a_new_leader()
+            rejection = failures.rejection_of(service, tasks, is_patient=is_patient)
             if rejection is None and waited >= seconds:
                 rejection = failures.too_slow(tasks, seconds)
             if rejection:
                 raise rejection
             time.sleep(POLL_SECONDS)
+
+    def _has_a_new_leader(self) -> bool:
+        """Return whether a leader has not heard of a node yet, which it then calls unknown for up to half a minute."""
+        _, nodes = self._latest_nodes
+        return any(node["Status"]["State"] == "unknown" for node in nodes.values())
 
     def _nodes(self, api: Any, remembered_seconds: float = NODES_SECONDS) -> Mapping[str, Mapping[str, Any]]:
         """Return the nodes of the swarm by id, as they were at most so many seconds ago."""
