@@ -130,6 +130,8 @@ class DockerEngine(Engine):
             raise self._explain(name, rejection) from rejection
         except Missing as error:
             self.inspect(name)  # raises Missing if it is this container that is gone
+            if error.words.endswith(f": {name}"):
+                raise EngineBusy("another container has just got the name of one that is gone") from error
             raise StartRejected(f"a container whose network it shares is gone: {error.words}") from error
 
     def stop(self, name: str, grace_seconds: float) -> Outcome:

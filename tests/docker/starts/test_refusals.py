@@ -119,6 +119,22 @@ def test_the_new_container_of_a_name_answers_when_the_old_one_is_removed(behind_
     assert types(name) == ["lazy_started"]
 
 
+def test_the_new_container_of_a_name_answers_if_the_old_one_was_asked_to_start(behind_proxy, proxy, containers):
+    """Between the engine's answer and the question whether there is one, another container has got the name."""
+    name = containers.create()
+    rule = proxy.answer("POST", "/start$", Canned(404, {"message": f"No such container: {name}"}))
+
+    def end_of_deploy():
+        wait_for(lambda: rule.count)
+        proxy.rules.clear()
+
+    deploying = threading.Thread(target=end_of_deploy)
+    deploying.start()
+    behind_proxy.waking.wake(name)
+    deploying.join()
+    assert types(name) == ["lazy_started"]
+
+
 def test_a_removal_that_does_not_end_is_a_rejection(behind_proxy, proxy, containers, monkeypatch):
     monkeypatch.setattr("lifecycle.transitions.starting.LOOK_AGAIN_SECONDS", 0.3)
     proxy.answer("POST", "/start$", Canned(409, {"message": "container is marked for removal and cannot be started"}))
