@@ -3,7 +3,7 @@
 An inspection costs 1.5 ms of a processor. While the stream is connected, and for at most REMEMBER_SECONDS, the latest
 one is still true. Work that goes to a new connection is inspected anew (docs/decisions/0053-shared-leases.md).
 
-While a swarm has no leader, nothing of it is started, stopped or moved, so the latest inspection is still true, too.
+While a swarm has no leader, it starts, stops and moves no task, so the latest inspection is still true, too.
 """
 
 import logging

@@ -18,7 +18,7 @@ ASK_AGAIN_SECONDS = 1
 
 
 class Turns:
-    """Whose turn it is in each instance. Any thread may call it. `submit` runs short work in another thread."""
+    """Chooses the task that gets the next work. Any thread may call it. `submit` runs short work in another thread."""
 
     def __init__(self, probe: Probe, clock: Clock, submit: Callable[[Callable[[], None]], object]) -> None:
         self._probe = probe

@@ -61,7 +61,7 @@ def _names_a_topic(plugin: Any) -> bool:
 
 
 def quiet(text: str) -> str:
-    """Return the text so that it calls nobody in a chat: with a character that is not seen after each mark for that."""
+    """Return the text with an invisible character after each mark that would call people in a chat."""
     return MENTION.sub(lambda found: found[0] + ZERO_WIDTH_SPACE, text)
 
 
