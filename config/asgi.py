@@ -20,6 +20,7 @@ from config.first_run import say_who_gets_in  # noqa: E402
 from config.serving.base_path import BasePath  # noqa: E402
 from config.serving.bodies import BoundedBody  # noqa: E402
 from config.serving.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
+from config.serving.garbage import tune_garbage_collection  # noqa: E402
 from config.serving.requests import LogRequests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
@@ -80,6 +81,12 @@ allow_open_files(settings.DORMOUSE_MAX_STREAMS + 1024)
 traces.install()
 
 
+def when_serving() -> None:
+    """Do what belongs to the moment at which the first request may come."""
+    tune_garbage_collection()
+    say_who_gets_in()
+
+
 async def drain() -> None:
     """Take no new work, and return when the work in flight has ended."""
     await work_in_flight.drain(settings.DORMOUSE_DRAIN.total_seconds())
@@ -89,6 +96,6 @@ if settings.DORMOUSE_SERVER == "daphne":
     from config.serving.daphne import setup
 
     application = setup.adapt(application)
-    setup.prepare(say_who_gets_in, drain, shut_down)
+    setup.prepare(when_serving, drain, shut_down)
 if settings.DORMOUSE_SUPERVISOR == "embedded":
     start_embedded()

@@ -27,13 +27,12 @@ def _serve_with_daphne(host: str, port: int) -> None:
 
 def _serve_with_uvicorn(host: str, port: int) -> None:
     from config import asgi
-    from config.first_run import say_who_gets_in
     from config.logs import listening_at
     from config.serving.uvicorn.server import serve
 
     def when_serving() -> None:
         logging.getLogger("config.serve").info("%s", listening_at(host, str(port)))
-        say_who_gets_in()
+        asgi.when_serving()
 
     serve(
         asgi.application,

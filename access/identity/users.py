@@ -29,7 +29,7 @@ class Credentials:
     @classmethod
     def of_request(cls, request: HttpRequest) -> Self:
         """Return the credentials of a request of Django."""
-        token = _token_of(request.headers.get("Dormouse-Token"), request.headers.get("Authorization"))
+        token = _token_of(request.META.get("HTTP_DORMOUSE_TOKEN"), request.META.get("HTTP_AUTHORIZATION"))
         return cls(token, request.COOKIES.get(settings.SESSION_COOKIE_NAME))
 
     @classmethod

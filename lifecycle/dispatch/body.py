@@ -64,6 +64,8 @@ class Body:
         finally:
             if self._listener:
                 self._listener.cancel()
+            # Else this, the task, and the traceback of its end would keep each other until garbage is collected.
+            self._listener = self._work = None
 
     async def gather(self) -> bytes | None:
         """Return the body if it is small and ends soon. Else return None: it is still to be read from `parts`."""

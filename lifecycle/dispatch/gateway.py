@@ -254,7 +254,7 @@ def _hop_of(address: Address, request: HttpRequest, scope: Any) -> Hop:
         scheme=request.scheme or "http",
         host=request.get_host(),
         prefix=address.prefix,
-        passes_authorization="Dormouse-Token" in request.headers,
+        passes_authorization="HTTP_DORMOUSE_TOKEN" in request.META,
     )
 
 

@@ -17,6 +17,7 @@ server the answers are sent as that server sends them. `stream_requests` refuses
 import asyncio
 import functools
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -128,7 +129,8 @@ class Body:
     """The body of one request, piece by piece, between Twisted and the application."""
 
     def __init__(self, request: "StreamedRequest") -> None:
-        self._request = request
+        #: Weak, because the request keeps its body: the two would keep each other until garbage is collected.
+        self._request: Any = weakref.proxy(request)
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
         #: Set while there is something to tell the application.
@@ -179,6 +181,7 @@ class Body:
     def disconnect(self) -> None:
         """Note that the caller is gone, or has its whole answer."""
         self._is_disconnected = True
+        self.awaits_continue = False
         self._pieces.clear()
         self._news.set()
 
@@ -314,3 +317,4 @@ def stream_requests() -> None:
         )
     http_protocol.WebRequest = StreamedRequest
     http_protocol.HTTPFactory.protocol = LimitedChannel
+    http_protocol.HTTPFactory.log = lambda factory, request: None  # a line that nobody would read

@@ -7,7 +7,9 @@ caller may lose the answer, so the connection decides how it is closed (`is_last
 
 import asyncio
 import logging
+import time
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -64,7 +66,7 @@ class Answer(RequestResponseCycle):
         headers = list(message.get("headers", []))
         names = {name.lower() for name, _ in headers}
         if b"date" not in names:
-            headers.append((b"date", formatdate(usegmt=True).encode()))
+            headers.append((b"date", _date(int(time.time()))))
         has_body = status not in WITHOUT_BODY and self.scope["method"] != "HEAD"
         if has_body and b"content-length" not in names and self.scope["http_version"] == "1.0":
             self.chunked_encoding = False
@@ -76,3 +78,9 @@ class Answer(RequestResponseCycle):
         self.keep_alive = True  # else uvicorn closes the connection
         if status in WITHOUT_BODY:
             self.expected_content_length = 0
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    """Return the value of `Date` for a time since the epoch, which the answers of one second share."""
+    return formatdate(seconds, usegmt=True).encode()

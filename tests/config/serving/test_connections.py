@@ -5,6 +5,7 @@ import os
 import resource
 import select
 import socket
+from typing import Any
 
 import httpx
 import pytest
@@ -93,8 +94,8 @@ class Channel:
 
     def __init__(self):
         self.clock, self.transport = Clock(), Transport()
-        self.channel = LimitedChannel()
-        self.channel.callLater = self.clock.callLater
+        self.channel: Any = LimitedChannel()
+        self.channel.callLater = self.channel._start_timer = self.clock.callLater
         self.channel.makeConnection(self.transport)
 
     def trickle(self, bytes, seconds):
