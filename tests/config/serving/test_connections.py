@@ -5,7 +5,7 @@ import os
 import resource
 import select
 import socket
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -94,7 +94,7 @@ class Channel:
 
     def __init__(self):
         self.clock, self.transport = Clock(), Transport()
-        self.channel: Any = LimitedChannel()
+        self.channel = cast(Any, LimitedChannel())
         self.channel.callLater = self.channel._start_timer = self.clock.callLater
         self.channel.makeConnection(self.transport)
 
