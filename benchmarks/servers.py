@@ -28,13 +28,19 @@ class Cost:
     cpu_seconds: float
 
 
-class Daphne:
-    """`daphne APPLICATION` on a port of its own. Dormouse itself runs under the server that DORMOUSE_SERVER names."""
+class WebServer:
+    """An ASGI application on a port of its own, under daphne or uvicorn.
 
-    def __init__(self, application: str, environment: dict[str, str], log: Path) -> None:
+    Dormouse itself runs under the server that DORMOUSE_SERVER names.
+    """
+
+    def __init__(self, application: str, environment: dict[str, str], log: Path, asgi_server: str = "daphne") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), application]
+        if asgi_server == "uvicorn":
+            options = ["--port", str(self.port), "--loop", "asyncio", "--lifespan", "off", "--no-access-log"]
+            command = [sys.executable, "-m", "uvicorn", *options, application]
         if application == DORMOUSE:
             command = [sys.executable, "-m", "config.serve", "--port", str(self.port)]
         with log.open("ab") as output:
@@ -127,11 +133,11 @@ def manage(environment: dict[str, str], *arguments: str) -> None:
 
 
 @contextmanager
-def dormouse(folder: Path, database_url: str = "", **more: str) -> Iterator[tuple[Daphne, dict[str, str]]]:
+def dormouse(folder: Path, database_url: str = "", **more: str) -> Iterator[tuple[WebServer, dict[str, str]]]:
     """Start a real web process on an empty database. Provide it and its environment."""
     environment = dormouse_environment(database_url or f"sqlite:///{folder}/dormouse-{time.monotonic_ns()}.db", **more)
     manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
-    with Daphne(DORMOUSE, environment, folder / "dormouse.log") as server:
+    with WebServer(DORMOUSE, environment, folder / "dormouse.log") as server:
         yield server, environment
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from benchmarks.report import Section, Table, median, number
 from benchmarks.sections.cold_start import HOST, engine
 from benchmarks.sections.warm_dispatch import new_agent, wake
-from benchmarks.servers import DORMOUSE, TOKEN, Daphne, dormouse_environment, manage
+from benchmarks.servers import DORMOUSE, TOKEN, WebServer, dormouse_environment, manage
 from tests.docker.support.containers import BUSYBOX, Containers
 
 TITLE = "Observing"
@@ -58,7 +58,7 @@ class Site:
         environment = dormouse_environment(f"sqlite:///{folder}/db", **settings, **more)
         manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
         application = DORMOUSE if self._is_scraped else UNOBSERVED
-        self._server = Daphne(application, environment, folder / "log")
+        self._server = WebServer(application, environment, folder / "log")
         wake(self._server, self._agent)
 
     def __enter__(self) -> Self:

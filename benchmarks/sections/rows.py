@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.report import Section, Table, median, number, ratio
-from benchmarks.servers import TOKEN, Daphne, dormouse_environment, manage
+from benchmarks.servers import TOKEN, WebServer, dormouse_environment, manage
 from tests.servers import PROJECT
 
 ABOUT = """\
@@ -80,7 +80,7 @@ class Site:
     """A web process on a log of `rows` events, and a signed-in user."""
 
     rows: int
-    server: Daphne
+    server: WebServer
     client: httpx.Client
 
     def get(self, path: str) -> None:
@@ -128,7 +128,7 @@ def site(folder: Path, empty: Path, rows: int, cookie: tuple[str, str]) -> Itera
         connection.executemany(INSERT, events(rows))
     environment = dormouse_environment(f"sqlite:///{database}")
     with (
-        Daphne("config.asgi:application", environment, folder / f"{rows}.log") as server,
+        WebServer("config.asgi:application", environment, folder / f"{rows}.log") as server,
         httpx.Client(base_url=server.url, cookies=dict([cookie]), timeout=300) as client,
     ):
         yield Site(rows, server, client)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.load.crowd import Crowd, Deliveries
 from benchmarks.report import Section, Table, number, percentile, ratio
-from benchmarks.servers import Daphne, Publisher, dormouse, events_request
+from benchmarks.servers import Publisher, WebServer, dormouse, events_request
 
 FILLER_BYTES = 60_000
 OTHERS = 10
@@ -67,7 +67,7 @@ def measure(folder: Path, more: int, megabytes: int, stall: bool = False) -> Out
         return go_on(server, publisher, crowd, megabytes * 1_000_000 // FILLER_BYTES, before)
 
 
-def go_on(server: Daphne, publisher: Publisher, crowd: Crowd, events: int, before: int) -> Outcome:
+def go_on(server: WebServer, publisher: Publisher, crowd: Crowd, events: int, before: int) -> Outcome:
     crowd.expect(1, events, "others")
     publisher.publish(1, events, FILLER_BYTES, pause_seconds=0.01)
     others = crowd.settle()

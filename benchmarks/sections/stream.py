@@ -4,30 +4,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 
 from benchmarks.load.crowd import Crowd, Deliveries
 from benchmarks.report import Section, Table, median, number, percentile, ratio
-from benchmarks.servers import Daphne, Publisher, dormouse, events_request, manage
+from benchmarks.servers import Publisher, WebServer, dormouse, events_request, manage
 
 BURST = 200
 GIVE_UP_SECONDS = 60
 WARM_READERS = 10
 
 ABOUT = f"""\
-Each server under the same daphne, one after the other; the readers are one process with raw sockets on 127.0.0.1.
+Each server alone, one after the other; the readers are one process with raw sockets on 127.0.0.1.
 *Stock* is django-eventstream's view with its `DjangoModelStorage` in an SQLite file of its own, without session or
 access check. *Dormouse* is `config.asgi:application` on SQLite, asked with the bearer token. *Bare* is an ASGI
-application that writes ready bytes: the limit of daphne on this machine. Stock and bare publish in the server's own
-process (a request that calls `send_event` for each event, or appends bytes), because they see no other events;
-Dormouse's events come from another process, each in a transaction of its own.
+application that writes ready bytes: the limit of daphne, or of uvicorn, on this machine. Stock and bare publish in the
+server's own process (a request that calls `send_event` for each event, or appends bytes), because they see no other
+events; Dormouse's events come from another process, each in a transaction of its own.
 
 Latency is from just before the publishing call (so with the commit) to the byte read, over all readers. The burst of
 {BURST} events lasts from before the first was published until every reader has all, and a delivery counts once; where
 not all of it was published after {GIVE_UP_SECONDS} s, it is left there. Lost, repeated and out of order are counted by
-the number in each event, at every reader, over all runs. The ratio is Dormouse's to stock's."""
+the number in each event, at every reader, over all runs. Each ratio is Dormouse's, under the same server, to what is
+left of it."""
 
 Publish = Callable[[int, int], object]
 
@@ -57,29 +59,32 @@ class Outcome:
 
 
 @contextmanager
-def stock(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
+def stock(folder: Path) -> Iterator[tuple[WebServer, Publish]]:
     environment = {
         "DJANGO_SETTINGS_MODULE": "benchmarks.compared.stock.settings",
         "STOCK_DATABASE": f"{folder}/stock-{time.monotonic_ns()}.db",
     }
     manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
-    with Daphne("benchmarks.compared.stock.asgi:application", environment, folder / "stock.log") as server:
+    with WebServer("benchmarks.compared.stock.asgi:application", environment, folder / "stock.log") as server:
         yield server, asked_to_publish(server)
 
 
 @contextmanager
-def bare(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
-    with Daphne("benchmarks.compared.bare:application", {}, folder / "bare.log") as server:
+def bare(folder: Path, asgi_server: str = "daphne") -> Iterator[tuple[WebServer, Publish]]:
+    with WebServer("benchmarks.compared.bare:application", {}, folder / "bare.log", asgi_server) as server:
         yield server, asked_to_publish(server)
 
 
 @contextmanager
-def real(folder: Path) -> Iterator[tuple[Daphne, Publish]]:
-    with dormouse(folder) as (server, environment), Publisher(environment) as publisher:
+def real(folder: Path, asgi_server: str = "daphne") -> Iterator[tuple[WebServer, Publish]]:
+    with (
+        dormouse(folder, DORMOUSE_SERVER=asgi_server) as (server, environment),
+        Publisher(environment) as publisher,
+    ):
         yield server, publisher.publish
 
 
-def asked_to_publish(server: Daphne) -> Publish:
+def asked_to_publish(server: WebServer) -> Publish:
     def publish(first: int, count: int) -> None:
         query = {"first": first, "count": count}
         httpx.get(f"{server.url}/publish", params=query, timeout=GIVE_UP_SECONDS).raise_for_status()
@@ -87,14 +92,18 @@ def asked_to_publish(server: Daphne) -> Publish:
     return publish
 
 
-SERVERS: dict[str, Callable[[Path], AbstractContextManager[tuple[Daphne, Publish]]]] = {
-    "stock": stock,
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[tuple[WebServer, Publish]]]] = {
     "Dormouse": real,
+    "stock": stock,
     "bare": bare,
+    "Dormouse, uvicorn": partial(real, asgi_server="uvicorn"),
+    "bare, uvicorn": partial(bare, asgi_server="uvicorn"),
 }
+#: With which of Dormouse's columns the others are compared.
+COMPARED = {"stock": "Dormouse", "bare": "Dormouse", "bare, uvicorn": "Dormouse, uvicorn"}
 
 
-def measure(server: Daphne, publish: Publish, readers: int, events: int) -> Outcome:
+def measure(server: WebServer, publish: Publish, readers: int, events: int) -> Outcome:
     with Crowd() as crowd:
         crowd.connect(server.port, events_request(), WARM_READERS)
         publish(0, 1)
@@ -156,19 +165,18 @@ def run(folder: Path, quick: bool) -> Section:
 def table(outcomes: dict[str, list[Outcome]]) -> Table:
     def of(what: str, value: Callable[[Outcome], float], unit: str = "") -> list[str]:
         found = {name: median(value(outcome) for outcome in runs) for name, runs in outcomes.items()}
-        compared = ratio(found["Dormouse"], found["stock"])
-        return [what, *(f"{number(one)}{unit}" for one in found.values()), compared]
+        return [what, *with_ratios(found, {name: f"{number(one)}{unit}" for name, one in found.items()})]
 
     def at_least(what: str, value: Callable[[Outcome], float]) -> list[str]:
         """Return a row of seconds of the burst, which may not have ended."""
-        first, *cells, compared = of(what, value, " s")
-        marks = ("> " * any(run.gave_up for run in runs) for runs in outcomes.values())
-        return [first, *(mark + cell for mark, cell in zip(marks, cells, strict=True)), compared]
+        found = {name: median(value(outcome) for outcome in runs) for name, runs in outcomes.items()}
+        marks = {name: "> " * any(run.gave_up for run in runs) for name, runs in outcomes.items()}
+        return [what, *with_ratios(found, {name: f"{marks[name]}{number(one)} s" for name, one in found.items()})]
 
     def counted(what: str, count: Callable[[Deliveries], int]) -> list[str]:
         """Return a row of counts over all runs, of which a median would mean nothing."""
-        found = [sum(count(one) for run in runs for one in run.all) for runs in outcomes.values()]
-        return [what, *(f"{one:,}" for one in found), ""]
+        found = {name: sum(count(one) for run in runs for one in run.all) for name, runs in outcomes.items()}
+        return [what, *with_ratios({}, {name: f"{one:,}" for name, one in found.items()})]
 
     rows = [
         of("time to connect all", lambda one: one.connect_seconds, " s"),
@@ -186,4 +194,14 @@ def table(outcomes: dict[str, list[Outcome]]) -> Table:
         counted("repeated", lambda one: one.repeated),
         counted("out of order", lambda one: one.disordered),
     ]
-    return Table(["", *outcomes, "ratio"], rows)
+    return Table(["", *with_ratios({}, {name: name for name in outcomes}, head="ratio")], rows)
+
+
+def with_ratios(found: dict[str, float], cells: dict[str, str], head: str = "") -> list[str]:
+    """Return the cells, each followed by the ratio of Dormouse's value to it, or by `head`."""
+    row = []
+    for name, cell in cells.items():
+        row.append(cell)
+        if name in COMPARED:
+            row.append(ratio(found[COMPARED[name]], found[name]) if found else head)
+    return row

@@ -13,7 +13,7 @@ import httpx
 from benchmarks.compared import keeping_agent
 from benchmarks.report import Section, Table, number, percentile, ratio
 from benchmarks.sections.cold_start import HOST, engine
-from benchmarks.servers import TOKEN, Daphne, dormouse
+from benchmarks.servers import TOKEN, WebServer, dormouse
 from tests.docker.support.containers import BUSYBOX, PORT, Containers
 from tests.servers import PROJECT, free_port
 
@@ -21,8 +21,8 @@ TITLE = "Warm dispatch"
 ABOUT = """\
 `POST /api/instances/NAME/dispatch` to a running container on a real Docker Engine, with a token, on kept connections,
 beside the same request to the agent itself, by turns. The agent keeps its connections and answers at once. The web
-process is daphne with an embedded supervisor, on SQLite. The requests come from one process, which shares the
-processors with all of them. *CPU* is what the web process used for one dispatch."""
+process has an embedded supervisor, on SQLite. The requests come from one process, which shares the processors with all
+of them. *CPU* is what the web process used for one dispatch."""
 WIDTHS = (1, 10, 50)
 BODY = "work"
 
@@ -39,7 +39,7 @@ class Measured:
 class Requesters:
     """`benchmarks.load.requesters`, in a process of its own."""
 
-    def __init__(self, process: "subprocess.Popen[str]", server: Daphne) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", server: WebServer) -> None:
         self._process, self._server = process, server
 
     def measure(self, port: int, connections: int, seconds: float, request: str) -> Measured:
@@ -53,7 +53,7 @@ class Requesters:
 
 
 @contextmanager
-def requesters(server: Daphne) -> Iterator[Requesters]:
+def requesters(server: WebServer) -> Iterator[Requesters]:
     """Start the process that makes the requests."""
     command = [sys.executable, "-m", "benchmarks.load.requesters"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -82,19 +82,23 @@ def run(folder: Path, quick: bool) -> Section:
     if not HOST or not BUSYBOX.exists():
         return Section(TITLE, "Not measured: the section about cold starts says what it needs.")
     seconds, turns = (1, 1) if quick else (5, 3)
+    return Section(TITLE, ABOUT, {one: measure(folder, one, seconds, turns) for one in ("daphne", "uvicorn")})
+
+
+def measure(folder: Path, asgi_server: str, seconds: float, turns: int) -> Table:
+    """Return the table of one server."""
     with ExitStack() as stack:
         containers = stack.enter_context(engine())
         name, port = new_agent(containers)
         settings = {"DORMOUSE_ENGINE": "docker", "DOCKER_HOST": HOST, "DORMOUSE_SUPERVISOR": "embedded"}
-        server, _ = stack.enter_context(dormouse(folder, **settings))
+        server, _ = stack.enter_context(dormouse(folder, **settings, DORMOUSE_SERVER=asgi_server))
         wake(server, name)
         requests = stack.enter_context(requesters(server))
         rows = [row for width in WIDTHS for row in compare(requests, (name, port), server, width, seconds, turns)]
-    head = ["", "the agent itself", "dispatched", "added"]
-    return Section(TITLE, ABOUT, {"": Table(head, rows)})
+    return Table(["", "the agent itself", "dispatched", "added"], rows)
 
 
-def wake(server: Daphne, name: str) -> None:
+def wake(server: WebServer, name: str) -> None:
     """Dispatch once, so that the agent runs."""
     url, headers = f"{server.url}/api/instances/{name}/dispatch", {"Authorization": f"Bearer {TOKEN}"}
     answer = httpx.post(url, content=BODY, headers=headers, timeout=60)
@@ -102,7 +106,7 @@ def wake(server: Daphne, name: str) -> None:
 
 
 def compare(
-    requests: Requesters, agent: tuple[str, int], server: Daphne, width: int, seconds: float, turns: int
+    requests: Requesters, agent: tuple[str, int], server: WebServer, width: int, seconds: float, turns: int
 ) -> list[list[str]]:
     """Return the rows of one width."""
     name, port = agent

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.servers import TOKEN, Daphne, dormouse
+from benchmarks.servers import TOKEN, WebServer, dormouse
 from lifecycle.engines.process.engine import ProcessEngine
 from tests.servers import free_port
 
@@ -41,7 +41,7 @@ class Sample:
 class Site:
     """A web process with an embedded supervisor."""
 
-    server: Daphne
+    server: WebServer
     log: Path
     refused: collections.Counter[str] = field(default_factory=collections.Counter)
 
