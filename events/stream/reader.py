@@ -136,4 +136,3 @@ class Reader:
         self.cursor = cursor
         self._sent_bytes += len(body)
         self._keep_alive_at = self._now() + self.limits.keep_alive_seconds
-        await asyncio.sleep(0)  # most sends do not wait, so this gives the other readers their turn

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, connections
@@ -30,6 +30,8 @@ RING_BYTES = 8 * 1024 * 1024
 BATCH_ROWS = 500
 PAGE_ROWS = 200
 RETRY_SECONDS = 1.0
+#: How long the alarm of the readers waits at least. It looks at all of them.
+MIN_ALARM_SECONDS = 0.05
 
 
 class CursorLost(Exception):
@@ -53,7 +55,10 @@ class Tail:
         self.ring: Ring
         self._loop = asyncio.get_running_loop()
         self._has_position = asyncio.Event()
-        self._has_grown = asyncio.Event()
+        #: The readers that wait: until when, on the event loop's clock, and what wakes them.
+        self._waiting: list[tuple[float, asyncio.Future[None]]] = []
+        #: Wakes those whose time has come. It is set for the earliest of them.
+        self._alarm: asyncio.TimerHandle | None = None
         self._shared_queries: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
         self._position: int | None = None
         #: The first and the last of the ids that are gone since this tail began.
@@ -91,19 +96,24 @@ class Tail:
 
         Raises CursorLost if events after it were pruned, or it is gone, and DatabaseError.
         """
-        await self._check_is_not_gone(cursor)
+        if self._gone:
+            await self._check_is_not_gone(cursor)
         if cursor >= self.ring.start:
             return self.ring.take(cursor, event_filter, max_bytes)
         return await self._share_query(read_page, cursor, self.ring.head, event_filter, max_bytes)
 
     async def wait(self, cursor: int, seconds: float) -> None:
-        """Wait until there is something after `cursor`, at most `seconds`."""
+        """Wait until there is something after `cursor`, for about `seconds` at most.
+
+        If there is something already, only let the other readers have their turn.
+        """
         if self.ring.head > cursor:
+            await asyncio.sleep(0)
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self.ring.head <= cursor:
-                    await self._has_grown.wait()
+        until, waiting = self._loop.time() + seconds, self._loop.create_future()
+        self._waiting.append((until, waiting))
+        self._set_alarm(until)
+        await waiting
 
     async def wait_for_position(self, seconds: float) -> None:
         """Wait until the tail knows the end of the log. Raises TimeoutError after `seconds`."""
@@ -113,6 +123,8 @@ class Tail:
     def stop(self) -> None:
         """End both threads and their connections. This does not wait for them."""
         self._stopped.set()
+        if self._alarm:
+            self._alarm.cancel()
         self._pages.submit(connections.close_all)
         self._pages.shutdown(wait=False)
 
@@ -164,8 +176,31 @@ class Tail:
         self._wake_readers()
 
     def _wake_readers(self) -> None:
-        self._has_grown.set()
-        self._has_grown = asyncio.Event()
+        waiting, self._waiting = self._waiting, []
+        for _, reader in waiting:
+            _wake(reader)
+
+    # One alarm serves all readers, because a timer for each of them and each event takes longer than to send the event.
+
+    def _set_alarm(self, until: float) -> None:
+        """Let the alarm come at `until`, unless it comes earlier."""
+        at = max(until, self._loop.time() + MIN_ALARM_SECONDS)
+        if self._alarm:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(at, self._wake_late_readers)
+
+    def _wake_late_readers(self) -> None:
+        self._alarm, now = None, self._loop.time()
+        waiting, self._waiting = self._waiting, []
+        for until, reader in waiting:
+            if until <= now:
+                _wake(reader)
+            elif not reader.done():
+                self._waiting.append((until, reader))
+        if self._waiting:
+            self._set_alarm(min(until for until, _ in self._waiting))
 
     # These run in the thread.
 
@@ -216,6 +251,11 @@ class Tail:
                 continue
             if len(rows) < BATCH_ROWS:
                 return
+
+
+def _wake(reader: "asyncio.Future[None]") -> None:
+    if not reader.done():  # it is done if its stream was cancelled
+        reader.set_result(None)
 
 
 def make_entry(row: EventLog) -> Entry:
