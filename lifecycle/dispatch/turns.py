@@ -7,7 +7,8 @@ waits for that: until then it goes to the one that is known to be ready.
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Address, Inspection
@@ -15,6 +16,16 @@ from lifecycle.transitions.probes import Probe
 
 #: How long after a failed probe a task is asked again, if work comes.
 ASK_AGAIN_SECONDS = 1
+
+
+@dataclass
+class _Task:
+    """What is known of a task."""
+
+    #: The address that answered. None: none has answered.
+    ready_at: Address | None = None
+    #: When it was asked last, in monotonic seconds.
+    asked: float = -inf
 
 
 class Turns:
@@ -25,10 +36,8 @@ class Turns:
         self._clock = clock
         self._submit = submit
         self._lock = threading.Lock()
-        #: By instance: the address that answered, by the addresses of a task. None: none has answered.
-        self._ready: dict[str, dict[tuple[Address, ...], Address | None]] = {}
-        #: The same: when it was asked last, in monotonic seconds.
-        self._asked: dict[str, dict[tuple[Address, ...], float]] = {}
+        #: By instance, and by the addresses of a task.
+        self._tasks: dict[str, dict[tuple[Address, ...], _Task]] = {}
         self._turns: Counter[str] = Counter()
 
     def take(self, seen: Inspection) -> Inspection:
@@ -47,34 +56,31 @@ class Turns:
     def forget(self, name: str) -> None:
         """Forget which tasks are ready, because one of them could not be connected to."""
         with self._lock:
-            self._ready.pop(name, None)
-            self._asked.pop(name, None)
+            self._tasks.pop(name, None)
 
     def _keep(self, seen: Inspection) -> list[Address]:
         """Return the addresses of the tasks that are ready. Forget those of tasks that are gone, and ask new ones."""
-        before, asked = self._ready.get(seen.name, {}), self._asked.get(seen.name, {})
-        ready = {task: seen.address if seen.address in task else before.get(task) for task in seen.tasks}
-        self._ready[seen.name] = ready
-        self._asked[seen.name] = {task: when for task, when in asked.items() if task in ready}
-        for task, address in ready.items():
-            if address is None and task:
-                self._ask_in_thread(seen, task)
-        return [address for address in ready.values() if address]
+        before = self._tasks.get(seen.name, {})
+        kept = self._tasks[seen.name] = {addresses: before.get(addresses) or _Task() for addresses in seen.tasks}
+        for addresses, task in kept.items():
+            if seen.address in addresses:
+                task.ready_at = seen.address
+            elif addresses and task.ready_at is None:
+                self._ask_in_thread(seen, addresses, task)
+        return [task.ready_at for task in kept.values() if task.ready_at]
 
-    def _ask_in_thread(self, seen: Inspection, task: tuple[Address, ...]) -> None:
+    def _ask_in_thread(self, seen: Inspection, addresses: tuple[Address, ...], task: "_Task") -> None:
         now = self._clock.monotonic()
-        asked = self._asked[seen.name]
-        if now - asked.get(task, now - ASK_AGAIN_SECONDS) >= ASK_AGAIN_SECONDS:
-            asked[task] = now
-            self._submit(lambda: self._ask(seen, task))
+        if now - task.asked >= ASK_AGAIN_SECONDS:
+            task.asked = now
+            self._submit(lambda: self._ask(seen, addresses, task))
 
-    def _ask(self, seen: Inspection, task: tuple[Address, ...]) -> None:
+    def _ask(self, seen: Inspection, addresses: tuple[Address, ...], task: "_Task") -> None:
         labels = seen.settings()
         if labels.ready not in ("http", "tcp"):  # the swarm has said that it runs, and where is to be found out
             labels = replace(labels, ready="tcp")
-        for address in task:
+        for address in addresses:
             if self._probe(replace(seen, addresses=(address,)), labels) is None:
                 with self._lock:
-                    if task in self._ready.get(seen.name, {}):
-                        self._ready[seen.name][task] = address
+                    task.ready_at = address
                 return

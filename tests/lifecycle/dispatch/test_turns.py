@@ -88,7 +88,7 @@ def test_a_task_that_is_gone_is_forgotten(turns, probes):
     turns.take(seen(FIRST, THIRD))
     ask()
     assert set(take(turns, seen(FIRST, SECOND))) == {FIRST[0]}
-    assert THIRD not in turns._ready[NAME]
+    assert THIRD not in turns._tasks[NAME]
 
 
 def test_after_a_connection_that_failed_all_others_are_asked_again(turns, probes):
@@ -105,7 +105,7 @@ def test_a_task_that_ended_before_its_probe_does_not_come_back(turns, probes):
     turns.take(seen(FIRST, THIRD))
     turns.take(seen(FIRST, SECOND))
     ask()
-    assert THIRD not in turns._ready[NAME]
+    assert THIRD not in turns._tasks[NAME]
 
 
 def test_where_readiness_is_the_health_the_port_is_found_out(turns, probes):
