@@ -54,3 +54,11 @@ def test_it_weighs_at_most_30_kb(many: Server, sign_in: SignIn):
     page = sign_in(many)
     sizes = weigh(page)
     assert sum(sizes.values()) <= 30 * 1024, sizes
+
+
+def test_on_a_phone_a_link_above_the_cards_leads_to_the_activity(many: Server, sign_in: SignIn):
+    page = sign_in(many, viewport={"width": 390, "height": 844})
+    heading = page.get_by_role("heading", name="Activity")
+    expect(heading).not_to_be_in_viewport()
+    page.locator("#instances").get_by_role("link", name="Activity").click()
+    expect(heading).to_be_in_viewport()
