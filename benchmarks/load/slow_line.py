@@ -7,7 +7,6 @@ page that reads a stream look faster than it is. So packets are delayed here, an
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -72,10 +71,12 @@ class SlowLine:
         """Connect the new connection to the server, and carry packets both ways."""
         open_at = self._loop.time() + ROUND_TRIP_SECONDS  # a handshake on loopback takes no time
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
-        with suppress(OSError):
+        try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._carry(reader, to_server, self._up, open_at))
                 group.create_task(self._carry(from_server, writer, self._down))
+        except* OSError:  # one end has hung up
+            pass
 
     async def _carry(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, way: Direction, open_at: float = 0

@@ -22,7 +22,7 @@ ABOUT = """\
 Services of one image in a swarm of two nodes on this machine, whose agent listens a while after its container runs;
 {times} wakes of each, by turns. *By hand*: the call that `docker service scale` makes, a tight loop that asks the
 manager for the task's port, then `GET /` in a tight loop. *Dormouse*: `POST /api/instances/NAME/dispatch` to a sleeping
-one, until the moment in its event."""
+one, until the moment in its event. The goal is 1.1x."""
 
 
 def run(folder: Path, quick: bool) -> Section:

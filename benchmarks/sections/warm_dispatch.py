@@ -22,7 +22,10 @@ ABOUT = """\
 `POST /api/instances/NAME/dispatch` to a running container on a real Docker Engine, with a token, on kept connections,
 beside the same request to the agent itself, by turns. The agent keeps its connections and answers at once. The web
 process has an embedded supervisor, on SQLite. The requests come from one process, which shares the processors with all
-of them. *CPU* is what the web process used for one dispatch."""
+of them. *CPU* is what the web process used for one dispatch.
+
+The goals: one at a time, at most 1.2 ms added at p50, and 1.2 ms of CPU; with 10 at once, 1,000 a second. Under uvicorn
+0.7 ms, 0.7 ms and 2,500."""
 WIDTHS = (1, 10, 50)
 BODY = "work"
 
