@@ -20,7 +20,7 @@ ASK_AGAIN_SECONDS = 1
 
 @dataclass
 class _Task:
-    """What is known of a task."""
+    """Holds what is known of a task."""
 
     #: The address that answered. None: none has answered.
     ready_at: Address | None = None
