@@ -4,7 +4,7 @@ import gc
 
 #: The numbers of `gc.set_threshold`: so many more new objects than freed ones until the youngest are collected, so many
 #: of these collections until the next generation is, and so many of those until all objects are.
-THRESHOLDS = (10_000, 20, 50)
+THRESHOLDS = (10_000, 10, 10)
 
 
 def tune_garbage_collection() -> None:
