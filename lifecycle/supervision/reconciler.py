@@ -5,6 +5,7 @@ list, then each instance that differs is inspected, and its row is changed only 
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 MAX_SLEEPING_INSPECTIONS = 2
 #: How often, and of how many containers, it is noted that they are nearly labelled as agents.
 NEAR_MISS_SECONDS, MAX_NEAR_MISSES = 60, 20
+#: How often labels in error are read again: the error may be about networks, which change without the labels.
+READ_AGAIN_SECONDS = 10
 #: How long an instance is left alone after its inspection hung.
 HANGING_SECONDS = 30
 #: How often an unchanged engine status is written again.
@@ -50,6 +53,8 @@ class Reconciler:
         self._clock = lifecycle.clock
         #: By instance: the id and the labels that were listed when its labels were last read.
         self._labels_read: dict[str, tuple[str, Mapping[str, str]]] = {}
+        #: By instance whose labels are in error: when to read them again, in monotonic seconds.
+        self._read_again_at: dict[str, float] = {}
         self._marked: SimpleQueue[str] = SimpleQueue()
         #: In this pass: the names of ready instances whose containers were renamed, with their new names.
         self._renamed: dict[str, str] = {}
@@ -131,7 +136,7 @@ class Reconciler:
         for name in rows.keys() - listed.keys():
             self._note_absent(rows[name])
         claimed = {row.name for row in rows.values() if row.state in (State.STARTING, State.STOPPING)}
-        unread = [one for one in listed.values() if self._labels_read.get(one.name) != (one.id, one.labels)]
+        unread = [one for one in listed.values() if self._is_unread(one)]
         self._read_labels([one for one in unread if one.name not in claimed], hung)
 
     def _find_circles(self, rows: Mapping[str, Instance]) -> None:
@@ -217,22 +222,30 @@ class Reconciler:
 
     def _note_absent(self, row: Instance) -> None:
         self._labels_read.pop(row.name, None)
+        self._read_again_at.pop(row.name, None)
         if row.present:
             Instance.objects.note_absent(row.name, now=self._clock.now())
         if row.state == State.READY:
             self._note_state(row, self._inspect(row.name))
 
+    def _is_unread(self, one: ListedInstance) -> bool:
+        is_read = self._labels_read.get(one.name) == (one.id, one.labels)
+        return not is_read or self._clock.monotonic() >= self._read_again_at.get(one.name, math.inf)
+
     def _read_labels(self, unread: list[ListedInstance], hung: list[str]) -> None:
         """Inspect instances for their labels: all that run, and a few that sleep, because a host may have hundreds."""
         unread = [one for one in unread if not self._is_left_alone(one.name)]
         running = [one for one in unread if one.running]
-        sleeping = [one for one in unread if not one.running]
+        sleeping = sorted((one for one in unread if not one.running), key=lambda one: one.name in self._read_again_at)
         for one in running + sleeping[:MAX_SLEEPING_INSPECTIONS]:
             with self._skip_if_it_hangs(one.name, hung):
                 seen = self._inspect(one.name)
                 if seen:
                     self._note_labels(seen)
                     self._labels_read[one.name] = (one.id, one.labels)
+                    self._read_again_at.pop(one.name, None)
+                    if isinstance(seen.labels, LabelError):
+                        self._read_again_at[one.name] = self._clock.monotonic() + READ_AGAIN_SECONDS
 
     def _note_labels(self, seen: Inspection) -> None:
         circle, read = self._circles.get(seen.name), seen.labels

@@ -87,7 +87,7 @@ class Readiness:
         except Missing as error:
             raise missing_failure(error) from error
         except LabelError as error:
-            reason = f"was made anew meanwhile, with labels in error: {error}"
+            reason = f"changed while it started: {error}"
             self._stop_and_raise(row, StartFailed(row.name, Cause.NOT_READY, reason), error)
         except EngineRefused as refusal:
             self._stop_and_raise(row, rejected_failure(row.name, refusal), refusal)

@@ -20,6 +20,8 @@ LOOPBACK = {"127.0.0.1", "::1"}
 #: Files that Docker and Podman make in each container.
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 MOUNTS = Path("/proc/self/mountinfo")
+#: What rootless Podman uses instead of a network, and the network of the machine.
+WITHOUT_NETWORKS = {"host", "pasta", "slirp4netns"}
 #: The engine's file that it mounts over a container's /etc/hostname. Its path holds the container's id.
 OWN_HOSTNAME = re.compile(r" \S*/([0-9a-f]{64})/\S* /etc/hostname ")
 
@@ -75,9 +77,11 @@ def is_on_host_network(container: Mapping[str, Any]) -> bool:
 
 
 def why_unreachable(container: Mapping[str, Any], port: int, viewpoint: Viewpoint) -> str | None:
-    """Return why Dormouse's own container cannot reach the port of this one. None: it can, or that is not known."""
+    """Return why the port cannot be reached, wherever it is asked. None: it can, or that is not known."""
     own = viewpoint.own_networks
     networks = container["NetworkSettings"].get("Networks") or {}
+    if not networks and container["HostConfig"].get("NetworkMode") not in WITHOUT_NETWORKS:
+        return "cannot be reached, because the container is on no network: use docker network connect NETWORK NAME"
     if own is None or set(networks) & set(own) or _is_published_beyond_loopback(container, port):
         return None
     return (

@@ -146,6 +146,16 @@ def test_one_without_any_network_is_said_before_anything_is_started(lifecycle, c
     assert lifecycle.engine.inspect(name).phase is Phase.CREATED
 
 
+@pytest.mark.parametrize("ready", ["running", "http"])
+def test_one_that_was_taken_off_its_network_is_said_before_anything_is_started(lifecycle, containers, ready):
+    name = containers.create(ready=ready)
+    containers.api.disconnect_container_from_network(name, "bridge")
+    with pytest.raises(LabelError, match="cannot be reached, because the container is on no network"):
+        lifecycle.waking.wake(name)
+    assert types(name) == []
+    assert lifecycle.engine.inspect(name).phase is Phase.CREATED
+
+
 @pytest.mark.parametrize("ready", ["running", "health"])
 def test_one_without_a_port_is_said_before_anything_is_started(lifecycle, containers, ready):
     check = {"test": ["CMD", "cat", "/agent"], "interval": 10**9}
@@ -231,3 +241,17 @@ def test_an_address_that_is_lost_while_it_is_ready_is_probed_again(lifecycle, co
     lifecycle.waking.wake(name)
     after = address_of(name)
     assert before != after == (own_ip(api, name, second), PORT)
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+def test_one_that_is_taken_off_its_only_network_while_it_is_ready_says_so(lifecycle, containers, is_published):
+    name = containers.create(exposed=is_published, port="8080")
+    lifecycle.waking.wake(name)
+    containers.api.disconnect_container_from_network(name, "bridge")
+    for use in (lifecycle.leases.take, lifecycle.waking.wake):
+        with pytest.raises(LabelError, match="cannot be reached, because the container is on no network"):
+            use(name)
+    assert types(name) == ["lazy_started"]
+    containers.api.connect_container_to_network(name, "bridge")
+    lifecycle.waking.wake(name)
+    assert Instance.objects.get(pk=name).state == State.READY

@@ -59,6 +59,13 @@ def test_a_port_published_on_loopback_is_never_asked_there(address):
     assert "it is on other, Dormouse is on home, inner" in why_unreachable(seen, 8080, IN_HOME)
 
 
+@pytest.mark.parametrize("viewpoint", [IN_HOME, Viewpoint()], ids=["in a container", "on the machine"])
+@pytest.mark.parametrize("bindings", [None, published("")])
+def test_one_on_no_network_cannot_be_reached_from_anywhere(viewpoint, bindings):
+    seen = container(networks=[], mode="bridge", bindings=bindings)
+    assert "the container is on no network" in why_unreachable(seen, 8080, viewpoint)
+
+
 @pytest.mark.parametrize(
     ("seen", "viewpoint"),
     [
@@ -67,8 +74,18 @@ def test_a_port_published_on_loopback_is_never_asked_there(address):
         (container(publish_all=True), IN_HOME),
         (container(), Viewpoint()),
         (container(), Viewpoint(is_in_container=True)),
+        (container(networks=[], mode="host"), Viewpoint()),
+        (container(networks=[], mode="slirp4netns", ports=published("")), Viewpoint()),
     ],
-    ids=["shared network", "published", "publishes all", "on the machine", "in a container of another engine"],
+    ids=[
+        "shared network",
+        "published",
+        "publishes all",
+        "on the machine",
+        "in a container of another engine",
+        "the machine's network",
+        "rootless Podman",
+    ],
 )
 def test_nothing_else_is_refused(seen, viewpoint):
     assert why_unreachable(seen, 8080, viewpoint) is None

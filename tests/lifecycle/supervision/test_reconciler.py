@@ -1,14 +1,15 @@
 """What others do is seen, respected, and no event is invented for it (rule 10)."""
 
 import signal
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from lifecycle.exceptions import EngineRefused, EngineUnreachable
+from lifecycle.exceptions import EngineRefused, EngineUnreachable, LabelError
 from lifecycle.models import EngineStatus, Instance
 from lifecycle.state_machine import State
-from lifecycle.supervision.reconciler import Reconciler
+from lifecycle.supervision.reconciler import READ_AGAIN_SECONDS, Reconciler
 from tests.lifecycle.conftest import NAME, leased, make_row, row, stop_idle
 from tests.lifecycle.fake_engine import raising
 
@@ -157,6 +158,43 @@ def test_a_label_error_goes_when_the_container_is_made_anew(reconciler, engine):
     engine.add(NAME, idle_timeout="5m", ready="running")
     reconciler.reconcile()
     assert (row().label_error, row().idle_timeout) == ("", timedelta(minutes=5))
+
+
+@pytest.fixture
+def off_network(engine):
+    """The names of instances whose labels are in error because they are on no network."""
+    names, inspect = set(), engine.inspect
+
+    def inspect_or_refuse(name):
+        seen = inspect(name)
+        return replace(seen, labels=LabelError(name, "port", "80", "cannot be reached")) if name in names else seen
+
+    engine.inspect = inspect_or_refuse
+    return names
+
+
+def test_a_label_error_goes_soon_if_it_was_about_something_else(reconciler, box, clock, off_network):
+    off_network.add(NAME)
+    reconciler.reconcile()
+    assert (row().label_error, row().idle_timeout) == (f"{NAME}: port='80' cannot be reached", None)
+    off_network.clear()
+    clock.go(READ_AGAIN_SECONDS)
+    reconciler.reconcile()
+    assert (row().label_error, row().idle_timeout) == ("", timedelta(minutes=1))
+
+
+def test_labels_in_error_are_read_again_after_those_that_were_never_read(reconciler, engine, clock, off_network):
+    for number in range(5):
+        off_network.add(engine.add(f"a-bad-{number}", ready="running").name)
+    for _ in range(3):
+        reconciler.reconcile()
+    reconciler.reconcile()
+    assert engine.count("inspect") == 5
+    clock.go(READ_AGAIN_SECONDS)
+    engine.add("b-new", ready="running", idle_timeout="7m")
+    reconciler.reconcile()
+    assert row("b-new").idle_timeout == timedelta(minutes=7)
+    assert engine.count("inspect") == 7
 
 
 def test_one_with_labels_in_error_is_never_put_to_sleep(reconciler, lifecycle, engine, clock):
