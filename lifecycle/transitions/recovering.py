@@ -83,7 +83,7 @@ class Recovering:
                 return
             if claim.is_owner_dead:
                 self._inherited_runs[row.name] = row.run
-            more = {"recovered": True} if self._inherited_runs.get(row.name) == row.run else {}
+            more: dict[str, Any] = {"recovered": True} if self._inherited_runs.get(row.name) == row.run else {}
             if row.state == State.STOPPING:
                 self.stopping.stop_and_settle(row, **more)
             else:
@@ -144,16 +144,16 @@ class Recovering:
             stop=give_up,
             sleep=self.clock.sleep,
             reraise=True,
-        )(self._settle_start, row, began)
+        )(self._settle_start, row, began, str(error))
 
-    def _settle_start(self, row: Instance, began: float | None = None, **more: Any) -> None:
+    def _settle_start(self, row: Instance, began: float | None = None, lost: str = "", **more: Any) -> None:
         """Find out what became of a claimed start, and settle it. `began`: this worker made the claim, at that time.
 
-        Raises StartFailed if `began` is given, because then a dispatch waits for the outcome.
+        Then `lost` says why the answer to its call is not known, and StartFailed is raised, because a dispatch waits
+        for the outcome.
         """
-        interrupted = "Dormouse" if began is None else "the engine"
         try:
-            started = Started(self._find_ready(row, interrupted), self._latency_ms(row, began), {})
+            started = Started(self._find_ready(row, lost), self._latency_ms(row, began), {})
         except StartFailed as failure:
             self.claims.settle_failed(row, failure, **more)
             if began is not None:
@@ -161,11 +161,13 @@ class Recovering:
         else:
             self.claims.settle_started(row, started, **more)
 
-    def _find_ready(self, row: Instance, interrupted: str) -> Inspection:
+    def _find_ready(self, row: Instance, lost: str) -> Inspection:
         """Return the inspection with which the claimed start was ready. Raises StartFailed.
 
-        The start was ours only if the incarnation has changed since the claim, or it was resumed.
+        The start was ours only if the incarnation has changed since the claim, or it was resumed. `lost` says why this
+        worker does not know the answer to its call. Empty: another worker made the call, and has died.
         """
+        interrupted = "the engine" if lost else "Dormouse"
         try:
             seen, waited_seconds = self.engine.inspect(row.name), 0
             while not _has_run_since(row, seen) and waited_seconds < _patience_seconds(seen):
@@ -181,8 +183,8 @@ class Recovering:
             if seen.may_begin:
                 with suppress(EngineRefused):  # nothing was seen to run
                     self.stopping.stop_engine(row)
-            why = f"{interrupted} was interrupted before the start; the next dispatch tries again"
-            raise StartFailed(row.name, Cause.INTERRUPTED, why)
+            why = f"it has not started: {lost}" if lost else "Dormouse was interrupted before the start"
+            raise StartFailed(row.name, Cause.INTERRUPTED, f"{why}; the next dispatch tries again")
         if seen.ended:
             exit_failure = self.readiness.exit_failure(seen)
             why = f"{interrupted} was interrupted, and it {exit_failure.error}"

@@ -28,6 +28,7 @@ from lifecycle.exceptions import (
 #: The API version that was agreed on at the first connection does not fit any more: the engine was replaced.
 OTHER_VERSION = re.compile(r"client( API)? version .* is too (old|new)", re.IGNORECASE)
 NO_SUCH_CONTAINER = re.compile(r"no such container", re.IGNORECASE)
+OTHER_SLEEPS = re.compile(r"cannot join .* of a non running container", re.IGNORECASE)
 NO_SUCH_IMAGE = re.compile(r"no such image", re.IGNORECASE)
 NO_SUCH_NETWORK = re.compile(r"network \S+ not found", re.IGNORECASE)
 BEING_REMOVED = re.compile(r"marked for removal|removal of container .* in progress|is being removed", re.IGNORECASE)
@@ -130,6 +131,11 @@ def is_paused(name: str) -> StartRejected:
     return StartRejected(f"it is paused; resume it with: docker unpause {name}")
 
 
+def other_is_gone(shared: str, message: str) -> StartRejected:
+    """Return the rejection of a start of a container that shares something with another one, which is gone."""
+    return StartRejected(f"a container whose {shared} it shares is gone: {message}; make this one anew")
+
+
 def explain_exit(rejection: StartRejected, code: int | None) -> StartRejected:
     """Add to a rejection what its exit code means, and what to do about it."""
     if code not in EXIT_CODES:
@@ -165,6 +171,10 @@ def _rejection(name: str, answer: Answer) -> StartRejected:
         return StartRejected(f"its image is gone: {message}; pull or build it again", Cause.IMAGE_MISSING)
     if NO_SUCH_NETWORK.search(message):
         return StartRejected(f"{message}: connect it to a network that exists, or make the container anew")
+    if NO_SUCH_CONTAINER.search(message) and not message.endswith(f": {name}"):
+        return other_is_gone("namespace", message)
+    if OTHER_SLEEPS.search(message):
+        return StartRejected(f"{message}: start that one first, or name it in the label dormouse.needs")
     if answer.status == HTTPStatus.CONFLICT and "paused" in message:
         return is_paused(name)
     codes = (code for code, end in PODMAN_EXIT_CODES.items() if end.search(answer.message))

@@ -30,6 +30,7 @@ from lifecycle.engines.docker.answers import (
     explain_exit,
     is_already_so,
     is_paused,
+    other_is_gone,
 )
 from lifecycle.engines.docker.events import HeardEvents
 from lifecycle.engines.docker.translation import Translation
@@ -132,7 +133,7 @@ class DockerEngine(Engine):
             self.inspect(name)  # raises Missing if it is this container that is gone
             if error.words.endswith(f": {name}"):
                 raise EngineBusy("another container has just got the name of one that is gone") from error
-            raise StartRejected(f"a container whose network it shares is gone: {error.words}") from error
+            raise other_is_gone("network", error.words) from error
 
     def stop(self, name: str, grace_seconds: float) -> Outcome:
         """Stop the container. If another client is stopping it, the engine waits for that."""
@@ -297,7 +298,7 @@ def _post(api: Any, path: str, more_seconds: int = 0, **parameters: Any) -> Outc
         response = api.post(url, params=parameters, timeout=seconds, allow_redirects=False)
     if is_already_so(path.rpartition("/")[2], Answer.of(response)):
         return Outcome.ALREADY_SO
-    if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
+    if response.status_code != requests.codes.no_content:  # 200 is a page of another program, such as a login
         raise requests.HTTPError(response=response)
     return Outcome.DONE
 

@@ -1,5 +1,6 @@
 """What the engine refuses, on a real engine: what it is about decides, and not its status. No refusal holds a claim."""
 
+import re
 import threading
 import time
 
@@ -10,7 +11,7 @@ from lifecycle.exceptions import Cause, EngineNonsense, EngineRefused, StartFail
 from lifecycle.models import Instance
 from lifecycle.state_machine import State
 from tests.docker.support.faulty_proxy import Canned
-from tests.docker.support.from_outside import logged, types
+from tests.docker.support.from_outside import types
 from tests.servers import wait_for
 
 HTML = "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>"
@@ -54,14 +55,57 @@ def test_a_network_that_was_made_anew_is_a_rejection_in_the_engines_words(lifecy
     assert "not found: connect it to a network that exists, or make the container anew" in failed.error
 
 
-def test_a_neighbour_whose_network_it_shares_and_that_is_gone_is_a_rejection(lifecycle, containers):
+@pytest.mark.parametrize("kind", ["its only network", "one more network"])
+def test_a_network_that_is_gone_is_a_rejection_in_the_engines_words(lifecycle, containers, network, kind):
+    gone = network()
+    if kind == "its only network":
+        name = containers.create(host_config={"network_mode": gone})
+    else:
+        name = containers.create()
+        containers.api.connect_container_to_network(name, gone)
+    containers.api.remove_network(gone)
+    failed = failure(lifecycle, name)
+    assert failed.cause == Cause.START_REJECTED
+    assert re.search(r"network \S+ not found: connect it to a network that exists, or", failed.error)
+
+
+@pytest.mark.parametrize("then", ["gone", "made anew", "asleep"])
+def test_a_neighbour_whose_network_it_shares_and_that_does_not_run_is_a_rejection(lifecycle, containers, then):
     vpn = containers.create()
     containers.api.start(vpn)
     name = containers.create(host_config={"network_mode": f"container:{vpn}"}, exposed=False, port="8080")
-    containers.api.remove_container(vpn, force=True)
+    if then == "asleep":
+        containers.api.stop(vpn, timeout=0)
+    else:
+        containers.api.remove_container(vpn, force=True)
+    if then == "made anew":
+        containers.api.start(containers.create(name=vpn))
     failed = failure(lifecycle, name)
     assert failed.cause == Cause.START_REJECTED
-    assert "a container whose network it shares is gone: No such container" in failed.error
+    said = "cannot join network of a non running container" if then == "asleep" else "is gone: No such container"
+    assert said in failed.error
+
+
+@pytest.mark.parametrize("shared", ["pid_mode", "ipc_mode"])
+def test_a_neighbour_with_which_it_shares_something_else_and_that_is_gone_is_a_rejection(lifecycle, containers, shared):
+    other = containers.create(host_config={"ipc_mode": "shareable"})
+    containers.api.start(other)
+    name = containers.create(host_config={shared: f"container:{other}"})
+    containers.api.remove_container(other, force=True)
+    failed = failure(lifecycle, name)
+    assert failed.cause == Cause.START_REJECTED
+    assert "No such container" in failed.error
+    assert "network" not in failed.error
+
+
+def test_a_start_that_is_refused_with_400_says_nothing_of_an_earlier_run(behind_proxy, proxy, containers):
+    name = containers.create(command=["sh", "-c", "exit 126"])
+    containers.api.start(name)
+    wait_for(lambda: not containers.is_running(name))
+    proxy.answer("POST", "/start$", Canned(400, {"message": "starting container with non-empty request body"}))
+    failed = failure(behind_proxy, name)
+    assert (failed.cause, failed.exit_code) == (Cause.START_REJECTED, None)
+    assert failed.error == "starting container with non-empty request body"
 
 
 def test_a_volume_that_cannot_be_mounted_is_a_rejection_in_the_engines_words(lifecycle, containers):
@@ -145,28 +189,6 @@ def test_a_removal_that_does_not_end_is_a_rejection(behind_proxy, proxy, contain
     )
 
 
-@pytest.mark.parametrize(
-    "words", ["too old. Minimum supported API version is", "too new. Maximum supported API version is"]
-)
-def test_another_api_version_is_agreed_on_when_the_engine_was_replaced(behind_proxy, proxy, containers, words):
-    name = containers.create()
-    assert behind_proxy.engine.inspect(name)
-    refused = {"message": f"client version 1.41 is {words} 1.44"}
-    rule = proxy.answer("GET", "/json$", Canned(400, refused, times=1))
-    asked = len(proxy.requests)
-    assert behind_proxy.engine.inspect(name)
-    assert rule.count == 1
-    assert "GET /version" in [request.replace("/v1.41", "") for request in proxy.requests[asked:]]
-    proxy.answer("POST", "/start$", Canned(400, refused, times=1))
-    behind_proxy.waking.wake(name)
-    assert types(name) == ["lazy_started"]
-
-
-def test_a_version_that_is_refused_twice_is_a_refusal_in_the_engines_words(behind_proxy, proxy, containers):
-    proxy.answer("POST", "/start$", Canned(400, {"message": "client version 1.41 is too old"}))
-    assert failure(behind_proxy, containers.create()).error == "client version 1.41 is too old"
-
-
 def test_a_gateway_that_lost_the_answer_of_a_start_that_was_made_is_found_out(behind_proxy, proxy, containers):
     proxy.answer("POST", "/start$", Canned(504, "<html>Gateway Timeout</html>", "text/html", passes_on=True))
     name = containers.create()
@@ -174,10 +196,18 @@ def test_a_gateway_that_lost_the_answer_of_a_start_that_was_made_is_found_out(be
     assert types(name) == ["lazy_started"]
 
 
-def test_a_redirect_is_no_start(behind_proxy, proxy, containers):
-    proxy.answer("POST", "/start$", Canned(302, "moved", "text/plain"))
+LOGIN = "<html><body>Sign in</body></html>"
+
+
+@pytest.mark.parametrize("status", [200, 302])
+def test_an_answer_of_another_program_is_no_start(behind_proxy, proxy, containers, status):
+    """A proxy that wants a login answers with its page, or leads there."""
+    proxy.answer("POST", "/start$", Canned(status, LOGIN, "text/html"))
     failed = failure(behind_proxy, containers.create())
-    assert failed.cause == Cause.INTERRUPTED
+    assert (failed.cause, failed.error) == (
+        Cause.INTERRUPTED,
+        f"it has not started: the answer {status} to start is not the Docker Engine's; the next dispatch tries again",
+    )
 
 
 def test_another_programs_404_is_not_a_missing_container(behind_proxy, proxy, containers):
@@ -194,21 +224,3 @@ def test_a_start_and_a_stop_say_whether_there_was_something_to_do(lifecycle, con
     engine = lifecycle.engine
     assert [engine.start(name), engine.start(name)] == [Outcome.DONE, Outcome.ALREADY_SO]
     assert [engine.stop(name, 0), engine.stop(name, 0)] == [Outcome.DONE, Outcome.ALREADY_SO]
-
-
-def test_a_stop_that_the_engine_cannot_make_leaves_a_usable_agent(behind_proxy, proxy, containers):
-    name = containers.create(idle_timeout="0.1s")
-    behind_proxy.waking.wake(name)
-    denied = {"message": f"cannot stop container: {name}: permission denied"}
-    rule = proxy.answer("POST", "/stop$", Canned(500, denied, times=1))
-    (idle,) = wait_for(behind_proxy.stopping.find_idle)
-    behind_proxy.stopping.stop_idle(idle)
-    assert rule.count == 1
-    row = Instance.objects.get(pk=name)
-    assert (row.state, row.stop_failure["tries"]) == (State.READY, 1)
-    assert logged(name)[-1].data["error"] == f"the Docker Engine refused: {denied['message']}"
-    leased = behind_proxy.leases.take(name)
-    assert leased
-    behind_proxy.leases.give_back(leased.lease)
-    assert behind_proxy.stopping.find_idle() == []
-    assert types(name) == ["lazy_started", "lazy_stop_failed"]

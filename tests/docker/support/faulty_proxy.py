@@ -7,8 +7,8 @@ import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,8 +29,8 @@ class Canned:
     times: int | None = None
     #: Whether the engine does what was asked, and only its answer is replaced.
     passes_on: bool = False
-    #: How long the request is held first.
-    seconds: float = 0
+    #: Until when the request is held first. None: it is not held.
+    until: threading.Event | None = None
 
 
 @dataclass
@@ -82,10 +82,12 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             if rule is None:
                 self._pass_on(body, self.wfile.write)
                 return
-            time.sleep(rule.canned.seconds)
+            if rule.canned.until:
+                rule.canned.until.wait()
             if rule.canned.passes_on:
                 self._pass_on(body, lambda chunk: None)
-            self._send(rule.canned)
+            with suppress(OSError):  # the client may have given up
+                self._send(rule.canned)
 
         do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = do
 
