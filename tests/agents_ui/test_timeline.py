@@ -96,6 +96,12 @@ def test_only_the_types_asked_for(rows: Rows):
     assert rows("/agents/?type=container.lazy_started&type=container.lazy_stopped") == [two, one]
 
 
+def test_only_the_types_of_a_wildcard(rows: Rows):
+    one, _, three = started(), record("deploy.finished"), failed()
+    assert rows("/agents/?type=container.*") == [three, one]
+    assert rows("/agents/?type=nothing.*") == []
+
+
 def test_only_failures(rows: Rows):
     started("a")
     failure, _ = failed("a"), failed("b")

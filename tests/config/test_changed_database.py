@@ -192,3 +192,21 @@ def test_a_database_that_is_not_migrated_is_said_everywhere_without_a_traceback(
         assert "Traceback" not in site.log()
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    "behind", [("lifecycle", "0016"), ("events", "0003"), ("telling", "zero")], ids=lambda one: one[0]
+)
+def test_a_database_of_the_version_before_is_said_without_a_traceback(site, behind):
+    first = site.record()
+    site.manage("migrate", *behind, "--verbosity", "0")
+    site.serve()
+    assert (site.get("/readyz").status_code, site.get("/readyz").text) == (503, NOT_MIGRATED + "\n")
+    site.get("/agents/")
+    site.get("/events/")
+    assert "Traceback" not in site.log()
+    site.manage("migrate", "--verbosity", "0")
+    wait_for(lambda: site.get("/readyz").status_code == 200, what="the migrated database")
+    with listening(site.server, "?after=0") as messages:
+        wait_for(lambda: next(messages).id == str(first), what="the event of before")
+    assert "Traceback" not in site.log()

@@ -3,11 +3,12 @@
 import os
 import socket
 import subprocess
+import sys
 
 import pytest
 
 from access.models import Token
-from tests.servers import PROJECT, wait_for
+from tests.servers import PROJECT, database_url, wait_for
 
 
 @pytest.mark.parametrize("target", ["run", "demo"])
@@ -45,6 +46,21 @@ def test_a_text_that_is_no_port_is_said(port):
 def test_the_address_is_named_when_it_is_listened_on(serve):
     server = serve(DORMOUSE_BASE_PATH="/dormouse")
     assert f"The Agents page is on {server.url}/dormouse/agents/" in server.log.read_text()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("program", ["daphne", "uvicorn"])
+def test_the_address_is_not_named_if_it_cannot_be_listened_on(transactional_db, program):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "config.serve", "--port", str(taken.getsockname()[1])]
+        settings = {"DATABASE_URL": database_url(), "DORMOUSE_SERVER": program, "DORMOUSE_SUPERVISOR": "external"}
+        ended = subprocess.run(
+            command, cwd=PROJECT, env=os.environ | settings, capture_output=True, text=True, check=False
+        )
+    assert ended.returncode
+    said = ended.stdout + ended.stderr
+    assert "ddress already in use" in said
+    assert "The Agents page is on" not in said
 
 
 def test_no_token_is_said_and_how_to_make_one(serve):

@@ -89,6 +89,14 @@ def test_a_filter_moves_next_to_the_end_of_the_log(operator):
     assert ids(read(operator, instance=["mine", "other"])) == [wanted.id, other.id]
 
 
+def test_a_type_with_a_wildcard_stands_for_all_that_begin_so(operator):
+    types = ["container.exited", "containers.exited", "work.failed", "container.lazy_started", "container"]
+    made = [record(type).id for type in types]
+    assert ids(read(operator, type="container.*")) == [made[0], made[3]]
+    assert ids(read(operator, type=["container.*", "work.failed"])) == [made[0], made[2], made[3]]
+    assert ids(read(operator, type="nothing.*")) == []
+
+
 def test_an_empty_log_has_a_cursor(operator):
     page = read(operator)
     assert (page["events"], page["reset"]) == ([], None)

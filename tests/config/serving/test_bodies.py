@@ -2,6 +2,7 @@
 
 import socket
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -112,6 +113,22 @@ def test_others_are_served_while_strangers_send_large_forms(server):
     assert httpx.get(f"{server.url}/healthz", timeout=DEADLINE_SECONDS).status_code == 200
     for connection in sockets:
         connection.close()
+
+
+@pytest.mark.parametrize("headers", [FORM, {"Content-Type": "multipart/form-data; boundary=x"}, {}])
+def test_bodies_without_access_are_not_kept_on_disk(serve, tmp_path, headers):
+    """Twisted by itself keeps what is longer than 100 kB in a file."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    server = serve(TMPDIR=str(folder))
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join(["POST /accounts/login/ HTTP/1.1", "Host: 127.0.0.1", "Transfer-Encoding: chunked", *lines])
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\n" + b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        opened = [str(file.readlink()) for file in Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    assert not [path for path in opened if path.startswith(str(folder))]
+    assert not list(folder.iterdir())
 
 
 def test_a_small_form_still_signs_in(server):

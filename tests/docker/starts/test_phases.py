@@ -1,5 +1,7 @@
 """States between running and not, in real containers: none of them is taken for running."""
 
+import os
+import signal
 import threading
 
 import pytest
@@ -8,18 +10,22 @@ from lifecycle.engines.base import Phase
 from lifecycle.exceptions import Cause, StartFailed
 from lifecycle.models import Instance
 from lifecycle.state_machine import State
-from tests.docker.support.from_outside import types
+from tests.docker.support.from_outside import WORK, dispatch, types
 from tests.servers import wait_for
 
 LOOPS = {"host_config": {"restart_policy": {"Name": "unless-stopped"}}}
 FAILS = ["sh", "-c", "echo no model; exit 3"]
+#: After so many the engine's pause before its next start is 1.6 s.
+CRASHES = 5
 #: Fails at its first run, and serves at its second one.
 FAILS_ONCE = ["sh", "-c", "[ -e /once ] && exec httpd -f -p 8080 -h /www; touch /once; exit 3"]
 
 
 @pytest.mark.parametrize("ready", ["http", "running"])
-def test_a_restart_loop_fails_at_once_with_its_code_and_is_stopped(lifecycle, containers, ready):
-    name = containers.create(command=FAILS, ready=ready, start_timeout="60s", **LOOPS)
+@pytest.mark.parametrize("policy", ["unless-stopped", "always", "on-failure"])
+def test_a_restart_loop_fails_at_once_with_its_code_and_is_stopped(lifecycle, containers, ready, policy):
+    loops = {"restart_policy": {"Name": policy}}
+    name = containers.create(command=FAILS, ready=ready, start_timeout="60s", host_config=loops)
     with pytest.raises(StartFailed) as raised:
         lifecycle.waking.wake(name)
     assert (raised.value.cause, raised.value.exit_code) == (Cause.EXITED, 3)
@@ -28,6 +34,16 @@ def test_a_restart_loop_fails_at_once_with_its_code_and_is_stopped(lifecycle, co
     assert types(name) == ["lazy_start_failed"]
     assert lifecycle.engine.inspect(name).phase is Phase.EXITED
     assert Instance.objects.get(pk=name).state == State.ASLEEP
+
+
+def test_a_restart_loop_of_what_a_signal_ends_names_the_signal(lifecycle, containers):
+    command = ["sh", "-c", "busybox kill -SEGV $$"]
+    host_config = LOOPS["host_config"] | {"init": True}
+    name = containers.create(command=command, ready="running", start_timeout="60s", host_config=host_config)
+    with pytest.raises(StartFailed, match=r"exited with code 139 \(SIGSEGV\) before it was ready"):
+        lifecycle.waking.wake(name)
+    assert types(name) == ["lazy_start_failed"]
+    assert lifecycle.engine.inspect(name).phase is Phase.EXITED
 
 
 def test_a_command_that_fails_at_once_is_not_ready_because_it_runs(lifecycle, containers):
@@ -67,6 +83,20 @@ def test_a_dispatch_in_the_back_off_of_a_ready_agent_waits_for_its_next_run(life
     assert leased
     lifecycle.leases.give_back(leased.lease)
     assert types(name) == []
+
+
+def test_dispatches_in_the_back_off_after_a_crash_are_answered_by_the_next_run(server, containers):
+    """Each pause of the engine is twice as long as the one before, so later dispatches come in the middle of one."""
+    name = containers.create(host_config={"restart_policy": {"Name": "always"}}, **WORK)
+    assert dispatch(server, name).status_code == 200
+    for number in range(CRASHES):
+        pid = containers.state(name)["Pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda killed=pid: containers.state(name)["Pid"] != killed, what="the crash")
+        answer = dispatch(server, name, f"work {number}")
+        assert (answer.status_code, answer.text) == (200, f"working on: work {number}\ndone\n")
+    assert types(name).count("lazy_started") == 1
+    assert "lazy_start_failed" not in types(name)
 
 
 def test_a_dispatch_to_one_that_goes_on_failing_says_with_which_code(lifecycle, containers):

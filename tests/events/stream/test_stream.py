@@ -159,6 +159,19 @@ def test_filters_may_be_repeated_and_combined(server):
     assert seen == [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("b", "x")]
 
 
+def test_a_type_with_a_wildcard_stands_for_all_that_begin_so(server):
+    start = record("a.b").id
+    types = ["container.exited", "containers.exited", "container.lazy_started", "work.failed"]
+    made = [record(type).id for type in types]
+    with listening(server, f"?after={start}&type=container.*") as messages:
+        next(messages)
+        live = [record(type).id for type in types]
+        assert ids(take(messages, 4)) == [made[0], made[2], live[0], live[2]]
+    with listening(server, f"?after={start}&type=container.*&type=work.*") as messages:
+        next(messages)
+        assert ids(take(messages, 3)) == [made[0], made[2], made[3]]
+
+
 def test_an_empty_filter_is_none(server):
     with listening(server, "?instance=&type=") as messages:
         next(messages)
