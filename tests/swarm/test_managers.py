@@ -8,6 +8,8 @@ from lifecycle.exceptions import EngineLeaderless, EngineUnreachable, Outcome
 from tests.swarm.support import NO_LEADER
 
 SILENT = "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+LOST_LEAD = "rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status"
+STOPPED = "rpc error: code = Unknown desc = raft: failed to process the request: node is stopped"
 NO_MANAGER = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state."
 
 
@@ -18,6 +20,8 @@ NO_MANAGER = "This node is not a swarm manager. Worker nodes can't be used to vi
         (500, NO_LEADER, "no_answer", "the quorum is lost"),
         (503, NO_LEADER, "no_answer", "agents that run still answer"),
         (500, SILENT, "no_answer", "the swarm's leader does not answer"),
+        (500, LOST_LEAD, "no_answer", "the swarm's leader has lost the lead"),
+        (500, STOPPED, "no_answer", "the swarm's leader has lost the lead"),
         (503, NO_MANAGER, "no_answer", "it is no manager of a swarm"),
         (404, "service reviewer not found", "not_there", "the engine has no reviewer"),
         (400, "rpc error: code = InvalidArgument desc = name must be valid", "refused", "name must be valid"),
@@ -42,5 +46,6 @@ def test_if_one_manager_says_that_there_is_no_leader_that_is_why():
     assert (type(found), found.error, found.was_asked) == (EngineLeaderless, trouble(NO_LEADER).error, False)
 
 
-def test_what_a_leader_was_asked_that_died_may_have_been_done():
-    assert _together([trouble(NO_LEADER), trouble(SILENT)]).was_asked
+@pytest.mark.parametrize("message", [SILENT, LOST_LEAD])
+def test_what_a_leader_was_asked_that_died_may_have_been_done(message):
+    assert _together([trouble(NO_LEADER), trouble(message)]).was_asked

@@ -38,6 +38,8 @@ OUT_OF_SEQUENCE = re.compile(r"update out of sequence", re.IGNORECASE)
 NO_MANAGER = re.compile(r"not a swarm manager|not part of a swarm|This node is not", re.IGNORECASE)
 NO_LEADER = re.compile(r"does not have a leader|no elected (primary|leader)|lost quorum", re.IGNORECASE)
 SILENT_LEADER = re.compile(r"DeadlineExceeded|context deadline exceeded", re.IGNORECASE)
+#: What a manager says that was the leader when it was asked, and is cut off or shut down before the others agree.
+LOST_LEAD = re.compile(r"node lost leader status|raft: .*node is stopped|raft: stopped", re.IGNORECASE)
 
 
 class AlreadyThere(EngineRefused):
@@ -160,6 +162,9 @@ def error_of(call: str, name: str, answer: Answer) -> EngineError:
         return EngineLeaderless(f"{why}: bring managers back; agents that run still answer", was_asked=False)
     if SILENT_LEADER.search(answer.message):
         why = "the swarm's leader does not answer the other managers, which may elect another one in a moment"
+        return EngineLeaderless(f"{why}; agents that run still answer")
+    if LOST_LEAD.search(answer.message):
+        why = "the swarm's leader has lost the lead, and the managers elect another one in a moment"
         return EngineLeaderless(f"{why}; agents that run still answer")
     if NO_MANAGER.search(answer.message):
         return EngineUnreachable("it is no manager of a swarm: name managers, or promote it", was_asked=False)
