@@ -85,7 +85,7 @@ class SwarmEngine(Engine):
             tasks = get(api, "tasks", filters=json.dumps({"service": ids})) if ids else []
             return with_tasks(services, read_tasks(tasks, self._nodes(api)))
 
-        found = [one for one in self._managers.ask("list", "", ask) if one.takes_part(self._scope)]
+        found = [one for one in self._list(ask) if one.takes_part(self._scope)]
         for service in found:
             self._sightings.note(service)
         return [listed(one, self._sightings.latest(one)) for one in found]
@@ -181,6 +181,13 @@ class SwarmEngine(Engine):
     def close(self) -> None:
         """Close the connections to the managers."""
         self._managers.close()
+
+    def _list(self, ask: Callable[[Any], list[Service]]) -> list[Service]:
+        """Return the services. If one was removed before its tasks were asked for, ask again."""
+        for _ in range(TRIES):
+            with suppress(Missing):
+                return self._managers.ask("list", "", ask)
+        raise EngineBusy("services are removed again and again while they are listed")
 
     def _read(self, name: str) -> tuple[Service, Viewpoint]:
         """Return the service as it is now, and the viewpoint from which it is reached. Raises Missing."""
