@@ -1,4 +1,4 @@
-"""A swarm of three managers, of which two are killed. It takes minutes: DORMOUSE_LONG=1."""
+"""A swarm of three managers, of which one or two are killed or cut off. It takes minutes: DORMOUSE_LONG=1."""
 
 import contextlib
 import shutil
@@ -7,64 +7,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from docker.errors import NotFound
 
-from lifecycle.models import EngineStatus
+from lifecycle.models import EngineStatus, Lease
 from tests.conftest import need
 from tests.docker.support.engine_log import LONG
 from tests.docker.support.from_outside import WORK, logged, types
-from tests.servers import Server, wait_for
-from tests.swarm.support import HOST, HOW, Services, connect, load_image
+from tests.servers import wait_for
+from tests.swarm.support import HOST, HOW, Services, load_image
+from tests.swarm.three_managers import NODES, PATIENCE_SECONDS, Agents, Managers, dispatch, on
 
 pytestmark = pytest.mark.skipif(not LONG, reason="a swarm of three managers: DORMOUSE_LONG=1")
-
-#: Another leader is elected, and the nodes find it, within a minute; on a busy machine it takes longer.
-PATIENCE_SECONDS = 300
-NODES = ("manager", "second", "third")
-
-
-class Managers:
-    """Three nodes, all of them managers. They are brought back after each test."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.apis = {node: connect(self.host(node)) for node in NODES}
-        self.ids = {node: api.info()["Swarm"]["NodeID"] for node, api in self.apis.items()}
-
-    def host(self, node: str) -> str:
-        return f"unix://{self.place / node / 'docker.sock'}"
-
-    @property
-    def hosts(self) -> str:
-        """As in DORMOUSE_SWARM_MANAGERS."""
-        return ",".join(self.host(node) for node in NODES)
-
-    def leader(self) -> str:
-        """Return the node that leads. All of them run."""
-        nodes = self.apis["manager"].nodes()
-        leading = next(one["ID"] for one in nodes if (one.get("ManagerStatus") or {}).get("Leader"))
-        return next(node for node, id in self.ids.items() if id == leading)
-
-    def kill(self, *nodes: str) -> None:
-        for node in nodes:
-            subprocess.run([".ci/swarm", "kill", self.place, node], check=True, timeout=60)
-
-    def bring_back(self) -> None:
-        for node in NODES:
-            if not (self.place / node / "docker.pid").exists():
-                command = [".ci/swarm", "revive", str(self.place), node]
-                subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
-        wait_for(self._are_all_there, PATIENCE_SECONDS, what="the managers to come back")
-
-    def _are_all_there(self) -> bool:
-        with contextlib.suppress(Exception):  # there is no leader yet
-            nodes = self.apis["manager"].nodes()
-            return all(one["ManagerStatus"]["Reachability"] == "reachable" for one in nodes) and all(
-                one["Status"]["State"] == "ready" for one in nodes
-            )
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +64,45 @@ def servers(serve, managers):
         print(server.log.read_text())  # pytest shows it with a failure
 
 
-def on(managers: Managers, node: str) -> dict[str, tuple[str, ...]]:
-    return {"constraints": (f"node.id=={managers.ids[node]}",)}
+@contextlib.contextmanager
+def all_under_way(agents: Agents) -> Iterator[None]:
+    """Inside, on each node one agent works, one falls idle, one is woken, and one is put to sleep while work waits.
+
+    At the end all have answered, and those that worked have been asked only once.
+    """
+    busy, falling_idle = agents.create(TAKES="20"), agents.create(TAKES="3")
+    stopping, waking = agents.create(STOP="9"), agents.create(BOOT="9")
+    with agents.working(*busy):
+        wait_for(lambda: Lease.objects.count() == 2, what="work in flight")
+        with agents.working(*stopping):
+            pass
+        wait_for(lambda: agents.states(stopping) == {"stopping"}, what="the stops")
+        with agents.working(*falling_idle, *stopping):
+            wait_for(lambda: agents.states(falling_idle) == {"ready"}, what="more work in flight")
+            with agents.working(*waking):
+                wait_for(lambda: agents.states(waking) == {"starting"}, what="the starts")
+                assert agents.states(stopping) == {"stopping"}
+                assert Lease.objects.filter(instance__in=busy).count() == 2
+                yield
+    assert not any(agents.problems[name] for name in busy)
 
 
-def dispatch(server: Server, name: str, work: str) -> httpx.Response:
-    url = f"{server.url}/api/instances/{name}/dispatch"
-    return httpx.post(url, content=work, headers=server.bearer, timeout=PATIENCE_SECONDS)
+@pytest.mark.parametrize("action", ["kill", "kill-engine", "cut-off"])
+def test_when_the_leader_is_gone_nothing_is_lost_and_nothing_is_told_twice(servers, services, managers, action):
+    leader = managers.leader()
+    nodes = [node for node in NODES if node != leader]
+    with contextlib.closing(Agents(servers, services, managers, nodes)) as agents:
+        with all_under_way(agents):
+            managers.kill(leader, action=action)
+        agents.wait_until_asleep()
+        agents.work_and_fall_asleep()
+        managers.bring_back()
+        agents.work_and_fall_asleep()
+        for name in agents.nodes:
+            agents.assert_all_is_told_once(name, runs=3)
+            agents.assert_the_engine_saw_the_same(name)
+    assert not Lease.objects.exists()
+    assert not any("Traceback" in server.log.read_text() for server in servers)
 
 
 def test_while_the_quorum_is_lost_agents_that_run_still_answer(servers, services, managers):
