@@ -134,7 +134,10 @@ class WorkFailures:
                 self._is_writing = bool(self._unwritten)
                 found = list(self._unwritten.items())
             for kind, (count, data) in found:
-                self.count(*kind, count, data, is_latest=kind[0] in self._failing)
+                is_latest = kind[0] in self._failing
+                self.count(*kind, count, data, is_latest=is_latest)
+                if is_latest and kind[0] not in self._failing:  # work has succeeded meanwhile, and noted it too early
+                    Instance.objects.note_succeeded_work(kind[0])
                 self._subtract(kind, count)
             return bool(found)
 

@@ -128,3 +128,16 @@ def test_a_database_that_does_not_answer_for_a_moment_loses_nothing(clock, event
     wait_for(lambda: counts(events) == [1])
     failures.shut_down()
     wait_for(lambda: not [one for one in threading.enumerate() if one.name == "work failures"])
+
+
+def test_a_success_while_a_failure_is_written_is_not_overwritten_by_it(lifecycle, box, clock):
+    use(lifecycle)
+
+    def succeed(*event, **data):
+        ours.note_success(NAME)
+
+    ours = WorkFailures(clock, succeed)
+    ours._is_writing = True  # so that no thread writes, too
+    ours.report(NAME, status=500, error="answered 500", seconds=1)
+    ours._write()
+    assert row().work_failure is None
