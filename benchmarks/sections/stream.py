@@ -168,13 +168,16 @@ def run(folder: Path, quick: bool) -> Section:
 
 
 def table(outcomes: dict[str, list[Outcome]]) -> Table:
+    def medians(value: Callable[[Outcome], float]) -> dict[str, float]:
+        return {name: median(value(outcome) for outcome in runs) for name, runs in outcomes.items()}
+
     def of(what: str, value: Callable[[Outcome], float], unit: str = "") -> list[str]:
-        found = {name: median(value(outcome) for outcome in runs) for name, runs in outcomes.items()}
+        found = medians(value)
         return [what, *with_ratios(found, {name: f"{number(one)}{unit}" for name, one in found.items()})]
 
     def at_least(what: str, value: Callable[[Outcome], float]) -> list[str]:
         """Return a row of seconds of the burst, which may not have ended."""
-        found = {name: median(value(outcome) for outcome in runs) for name, runs in outcomes.items()}
+        found = medians(value)
         marks = {name: "> " * any(run.gave_up for run in runs) for name, runs in outcomes.items()}
         return [what, *with_ratios(found, {name: f"{marks[name]}{number(one)} s" for name, one in found.items()})]
 

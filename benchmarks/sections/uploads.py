@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import httpx
 
@@ -22,15 +21,12 @@ from lifecycle.engines.process.engine import ProcessEngine
 from tests.servers import DEADLINE_SECONDS, free_port, wait_for
 
 TITLE = "Uploads"
-ABOUT = (
-    """\
+ABOUT = """\
 `POST /api/instances/NAME/proxy/` with a long body to a local agent that reads it, from raw sockets on 127.0.0.1.
 *Growth* is by how much the largest memory of the web process exceeded what it had before; one upload came before.
 */healthz* is asked meanwhile, one time after the other. With the wrong token the caller sends on until it is cut.
 *nginx* is the same upload through Debian's nginx with one process and `proxy_request_buffering off`.
 The goals: one upload makes the process grow by at most 1 MB, and /healthz answers within 100 ms."""
-    ""
-)
 MB = 1024 * 1024
 PART = b"x" * (256 * 1024)
 NAME = "reads"
@@ -77,15 +73,7 @@ http {{
 """
 
 
-class Proxy(Protocol):
-    """A process between the caller and the agent."""
-
-    port: int
-    url: str
-    process: "subprocess.Popen[bytes]"
-
-
-@dataclass
+@dataclass(frozen=True)
 class Nginx:
     """nginx as the proxy, in one process."""
 
@@ -104,7 +92,7 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def nginx(folder: Path) -> Iterator[Nginx]:
-    """Start an agent, and nginx in front of it."""
+    """Start nginx, with an agent behind."""
     port, agent = free_port(), free_port()
     (folder / "agent.py").write_text(AGENT)
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, agent=agent))
@@ -114,10 +102,12 @@ def nginx(folder: Path) -> Iterator[Nginx]:
         subprocess.Popen(command) as process,
     ):
         found = Nginx(port, f"http://127.0.0.1:{port}", process)
-        wait_for(lambda: answers(found.url), what="nginx")
-        yield found
-        process.kill()
-        behind.kill()
+        try:
+            wait_for(lambda: answers(found.url), what="nginx")
+            yield found
+        finally:
+            process.kill()
+            behind.kill()
 
 
 @dataclass(frozen=True)
@@ -144,7 +134,7 @@ def site(folder: Path, asgi_server: str) -> Iterator[WebServer]:
         ProcessEngine(agents, folder / "run").stop(NAME, 0)
 
 
-def upload(server: Proxy, size: int, token: str = TOKEN) -> int:
+def upload(server: WebServer | Nginx, size: int, token: str = TOKEN) -> int:
     """Send `size` bytes, or until the connection is cut. Return the status of the answer."""
     head = f"POST /api/instances/{NAME}/proxy/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n"
     with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as connection:
@@ -157,7 +147,7 @@ def upload(server: Proxy, size: int, token: str = TOKEN) -> int:
             return 0
 
 
-def measure(server: Proxy, work: Callable[[], object], at_once: int = 1) -> Measured:
+def measure(server: WebServer | Nginx, work: Callable[[], object], at_once: int = 1) -> Measured:
     """Do `work` so many times at once, and watch the web process."""
     folder, health_ms = Path(f"/proc/{server.process.pid}"), []
     (folder / "clear_refs").write_text("5")  # forget the largest memory

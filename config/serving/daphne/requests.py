@@ -317,4 +317,4 @@ def stream_requests() -> None:
         )
     http_protocol.WebRequest = StreamedRequest
     http_protocol.HTTPFactory.protocol = LimitedChannel
-    http_protocol.HTTPFactory.log = lambda factory, request: None  # a line that nobody would read
+    http_protocol.HTTPFactory.log = lambda factory, request: None  # config.serving.requests logs it
