@@ -319,10 +319,9 @@ LOGGING = {
         "nowhere": {"class": "logging.NullHandler"},
     },
     "root": {"handlers": ["console"], "level": DORMOUSE_LOG_LEVEL},
-    # httpx would log a line for each probe and each dispatch, urllib3 for each question to the engine, and daphne how
-    # it listens. The line of a request says what Django would say of its status.
+    # urllib3 would log a line for each question to the engine, and daphne how it listens. The line of a request says
+    # what Django would say of its status.
     "loggers": {
-        "httpx": {"level": "WARNING"},
         "urllib3": {"level": "INFO"},
         "daphne": {"level": "WARNING"},
         "daphne.server": {"level": "INFO", "filters": ["address"]},

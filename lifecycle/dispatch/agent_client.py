@@ -4,8 +4,6 @@ Between a connection and the first byte of the work stands the look at the insta
 only to the incarnation that was looked at, and what was not sent may be delivered again.
 """
 
-import errno
-import os
 import select
 import socket
 from collections.abc import AsyncIterable, Awaitable, Callable
@@ -17,38 +15,23 @@ from weakref import WeakSet
 import aiohttp
 from yarl import URL
 
+from lifecycle.agent_http import NotDelivered, SendFailed, agent_session
+
 #: Called with whether the connection has been used before.
 BeforeSending = Callable[[bool], Awaitable[None]]
 
-#: How long a connection may take. Agents are near.
-CONNECT_SECONDS = 1
 #: For how long a connection is kept after an answer. An agent may close one that is idle for longer at any moment.
 KEEP_SECONDS = 1
 #: When an agent's machine says nothing for so long, its kernel is asked, so often, with such pauses. A machine that is
 #: lost closes no connection: so work there breaks off after 20 s, however long it may take.
 SILENT_SECONDS, ASKED_TIMES, ASK_PAUSE_SECONDS = 5, 3, 5
-#: What is read of an answer before its caller takes it.
-BUFFER_BYTES = 64 * 1024
-#: Limits of an answer's head: of one line, and of the number of headers.
-MAX_LINE_BYTES = 64 * 1024
-MAX_HEADERS = 500
 #: The largest message of a WebSocket. A larger one ends it with the code 1009.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 #: How long an agent may take to close a WebSocket after Dormouse has.
 CLOSE_SECONDS = 5
-#: aiohttp adds these to a request that lacks them.
-NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 #: What is called when there is a connection and before anything is sent on it.
 _before_sending: ContextVar[BeforeSending] = ContextVar("before_sending")
-
-
-class NotDelivered(Exception):
-    """Nothing of the work was sent. The message says why."""
-
-
-class SendFailed(Exception):
-    """The request failed after it was sent, perhaps in part. The message says why."""
 
 
 class HandshakeRefused(Exception):
@@ -63,18 +46,7 @@ class AgentClient:
     """Connections to agents, for one event loop."""
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=KEEP_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=NOT_ADDED,
-            read_bufsize=BUFFER_BYTES,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,
-            max_headers=MAX_HEADERS,
-            middlewares=(_translate_errors,),
-        )
+        self._session = agent_session(_Connector(limit=0, keepalive_timeout=KEEP_SECONDS))
 
     async def send(
         self,
@@ -117,16 +89,6 @@ class AgentClient:
         await self._session.close()
 
 
-async def _translate_errors(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Any:
-    """Raise errors of ours, because aiohttp repeats a PUT, DELETE or GET by itself if it sees one of its own."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise NotDelivered(failure_reason(error)) from error
-    except (aiohttp.ClientError, ValueError) as error:
-        raise SendFailed(failure_reason(error)) from error
-
-
 class _Connector(aiohttp.TCPConnector):
     """aiohttp's connections, with a look at the instance and at the connection before each use."""
 
@@ -164,21 +126,3 @@ def _is_readable(transport: Any) -> bool:
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
     return transport.is_closing() or bool(poll.poll(0))
-
-
-def failure_reason(error: BaseException) -> str:
-    """Return why a request failed, to be read after "NAME broke off: "."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return f"no connection within {CONNECT_SECONDS} s"
-    cause: BaseException | None = error
-    while cause:
-        if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
-            return os.strerror(cause.errno).lower()
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it closed the connection without an answer"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "its answer is incomplete or cannot be read"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"its answer is no HTTP: {error.message.partition(chr(10))[0]}"
-    return str(error) or type(error).__name__

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from lifecycle import tracing
-from lifecycle.agent_http import agent_url
+from lifecycle.agent_http import NotDelivered, SendFailed, agent_url
 from lifecycle.clock import milliseconds
-from lifecycle.dispatch.agent_client import BeforeSending, NotDelivered, SendFailed
+from lifecycle.dispatch.agent_client import BeforeSending
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.draining import work_in_flight
 from lifecycle.dispatch.shared_leases import Leased

@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 import aiohttp
 
 from lifecycle import tracing
-from lifecycle.dispatch.agent_client import AgentClient, BeforeSending, HandshakeRefused, failure_reason
+from lifecycle.agent_http import failure_reason
+from lifecycle.dispatch.agent_client import AgentClient, BeforeSending, HandshakeRefused
 from lifecycle.dispatch.delivery import Delivery, Passed, Work
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.exceptions import AgentBrokeOff, AgentTooSlow

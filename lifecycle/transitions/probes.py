@@ -8,9 +8,10 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-import httpx
+import aiohttp
+from yarl import URL
 
-from lifecycle.agent_http import agent_client, agent_url, failure_reason
+from lifecycle.agent_http import NotDelivered, SendFailed, agent_session, agent_url, failure_reason
 from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import Labels
 
@@ -47,30 +48,24 @@ def _probe_http(address: tuple[str, int], path: str | None) -> str | None:
         status = asyncio.run(_get_status(target))
     except TimeoutError:
         return f"GET {target} was not answered within {ATTEMPT_SECONDS} s"
-    except httpx.HTTPError as error:
-        if isinstance(error, httpx.NetworkError):
-            raise _NoListener(f"GET {target} was not answered ({failure_reason(error)})") from error
-        if _was_closed_without_answer(error):
-            raise _NoListener(f"GET {target} was not answered (the connection was closed)") from error
-        return f"GET {target} was not answered ({failure_reason(error)})"
+    except (NotDelivered, SendFailed) as error:
+        why_not = f"GET {target} was not answered ({error})"
+        if isinstance(error.__cause__, (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)):
+            raise _NoListener(why_not) from error
+        return why_not
     if path is None or 200 <= status < 400:
         return None
     return f"GET {target} answered {status}"
-
-
-def _was_closed_without_answer(error: httpx.HTTPError) -> bool:
-    """Return whether the peer closed before the first byte. httpx has the same class for an answer that is no HTTP."""
-    return isinstance(error, httpx.RemoteProtocolError) and str(error).startswith("Server disconnected")
 
 
 async def _get_status(target: str) -> int:
     """Return the status of one answer. The deadline is for the whole request: an agent may send byte by byte."""
     async with (
         asyncio.timeout(ATTEMPT_SECONDS),
-        agent_client() as client,
-        client.stream("GET", target) as response,
+        agent_session() as session,
+        session.get(URL(target, encoded=True), allow_redirects=False) as response,
     ):
-        return response.status_code
+        return response.status
 
 
 def _probe_tcp(address: tuple[str, int]) -> str | None:
