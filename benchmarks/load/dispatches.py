@@ -117,7 +117,7 @@ def resumed_ms(agent: Agent, waker: Waker, times: int) -> tuple[list[float], lis
             agent.pause()
             began = time.perf_counter()
             agent.resume()
-            client.post(f"{agent.url}cgi-bin/work", content=b"work").raise_for_status()
+            client.post(f"{agent.url}cgi-bin/at-once", content=b"work").raise_for_status()
             by_hand.append((time.perf_counter() - began) * 1000)
             agent.pause()
             waker.put_to_sleep(agent.name)
@@ -135,7 +135,7 @@ def added_ms(agent: Agent, waker: Waker, times: int) -> tuple[list[float], list[
     with httpx.Client(timeout=SECONDS) as client:
         for _ in range(times):
             began = time.perf_counter()
-            client.post(f"{agent.url}cgi-bin/work", content=b"work").raise_for_status()
+            client.post(f"{agent.url}cgi-bin/at-once", content=b"work").raise_for_status()
             between = time.perf_counter()
             waker.dispatch(agent.name)
             direct.append((between - began) * 1000)

@@ -21,7 +21,7 @@ from tests.servers import PROJECT, free_port
 HOST = os.environ.get("DORMOUSE_TEST_DOCKER_HOST", "")
 JUPYTERHUB = Path(sys.prefix) / "bench" / "bin" / "python"
 BOOT_SECONDS = ("0", "0.3", "1", "3")
-LABELS = {"ready_path": "/", "dispatch_path": "/cgi-bin/work", "idle_timeout": "0"}
+LABELS = {"ready_path": "/", "dispatch_path": "/cgi-bin/at-once", "idle_timeout": "0"}
 
 TITLE = "Cold start"
 ABOUT = """\

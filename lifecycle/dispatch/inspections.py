@@ -8,6 +8,7 @@ While a swarm has no leader, it starts, stops and moves no task, so the latest i
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lifecycle.clock import Clock
@@ -32,9 +33,11 @@ class _Remembered:
 class Inspections:
     """Inspects instances, and remembers that while the engine's events can be heard. Any thread may call it."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, on_change: Callable[[str], object] = lambda name: None) -> None:
+        """Call `on_change` with the name of each instance of which an event tells, from the thread that hears it."""
         self._engine = engine
         self._clock = clock
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._remembered: dict[str, _Remembered] = {}
         #: The latest inspection of each instance, however old.
@@ -109,6 +112,7 @@ class Inspections:
         with self._lock:
             self._changes += 1
             self._remembered.pop(name, None)
+        self._on_change(name)
 
     def _forget_all(self, *, is_connected: bool) -> None:
         with self._lock:

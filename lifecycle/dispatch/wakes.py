@@ -8,6 +8,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -16,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lifecycle import tracing
 from lifecycle.dispatch.inspections import Inspections
+from lifecycle.dispatch.kept_threads import KeptThreads
 from lifecycle.dispatch.shared_leases import Leased, SharedLeases
 from lifecycle.dispatch.turns import Turns
 from lifecycle.engines.base import Inspection
@@ -40,6 +42,7 @@ class Wakes:
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self.work_failures = lifecycle.work_failures
+        self._leaders = KeptThreads("wake")
         self._short_work = ThreadPoolExecutor(SHORT_WORK_THREADS, thread_name_prefix="dispatch")
         #: Those of the threads for short work.
         self._connections: set[BaseDatabaseWrapper] = set()
@@ -50,7 +53,7 @@ class Wakes:
         self._wake_futures: dict[str, Future[None]] = {}
         self._recovering: set[str] = set()
         self._lock = threading.Lock()
-        self._inspections = Inspections(lifecycle.engine, lifecycle.clock)
+        self._inspections = Inspections(lifecycle.engine, lifecycle.clock, self._forget_seen)
         self._turns = Turns(lifecycle.readiness.probe, lifecycle.clock, self._submit)
         self._leases = SharedLeases(
             lifecycle.leases, self._inspections, lifecycle.worker, lifecycle.clock, self._submit
@@ -66,23 +69,28 @@ class Wakes:
         """
         was_woken = False
         while (seen := self._latest_seen.get(name)) is None:
-            found = await self._in_slot(name, lambda: self._look(name))
-            if found:
-                return found[1], was_woken
+            row, ready = await self._in_slot(name, lambda: self._look(name))
+            if ready:
+                return ready, was_woken
             was_woken = True
-            await self.wake(name, order)
+            await self.wake(name, order, row)
         return self._turns.take(seen), was_woken
 
-    def _look(self, name: str) -> tuple[Instance, Inspection] | None:
-        """Return the row of a ready instance and an inspection, or None if the instance must be woken first."""
-        return self._lifecycle.leases.look_at(Instance.objects.filter(pk=name).first(), self._inspections.ask)
+    def _look(self, name: str) -> tuple[Instance | None, Inspection | None]:
+        """Return the instance's row, and an inspection unless the instance must be woken first."""
+        row = Instance.objects.filter(pk=name).first()
+        found = self._lifecycle.leases.look_at(row, self._inspections.ask)
+        return row, found[1] if found else None
 
-    async def wake(self, name: str, order: Order = DISPATCH) -> None:
-        """Wake the instance if it does not run. Raises the same errors as `find_ready`."""
-        self._latest_seen.pop(name, None)
+    async def wake(self, name: str, order: Order = DISPATCH, row: Instance | None = None) -> None:
+        """Wake the instance if it does not run. Raises the same errors as `find_ready`.
+
+        `row` is its row, if it was read a moment ago.
+        """
+        self._forget_seen(name)
         self._turns.forget(name)
         with tracing.step("wake", name):
-            await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order)))
+            await asyncio.shield(asyncio.wrap_future(self.join_or_lead(name, order, row)))
 
     async def take_lease(
         self, name: str, order: Order = DISPATCH, *, is_kept_connection: bool = False
@@ -109,6 +117,10 @@ class Wakes:
             self._latest_seen.clear()
         self._latest_seen[name] = seen
 
+    def _forget_seen(self, name: str) -> None:
+        """Look at the instance before the next connection to it, because it has changed and may not run any more."""
+        self._latest_seen.pop(name, None)
+
     async def why_asleep(self, leased: Leased) -> str:
         """Return by whose order a leased instance was put to sleep, or an empty text: "it was disabled by alice"."""
         name = leased.hold.lease.name
@@ -127,6 +139,7 @@ class Wakes:
 
     def shut_down(self) -> None:
         """Wait for the short work that is under way, close its connections, and write what failed."""
+        self._leaders.shut_down()
         self._short_work.shutdown()
         self._leases.shut_down()
         for kept in self._connections:
@@ -134,7 +147,7 @@ class Wakes:
             kept.close()
         self.work_failures.shut_down()
 
-    def join_or_lead(self, name: str, order: Order = DISPATCH) -> Future[None]:
+    def join_or_lead(self, name: str, order: Order = DISPATCH, row: Instance | None = None) -> Future[None]:
         """Return the wake that is under way in this process, or begin one. It goes on even if no caller waits.
 
         The event of the start names the caller who began it.
@@ -144,28 +157,25 @@ class Wakes:
             if wake_future is None:
                 wake_future = self._wake_futures[name] = Future()
                 wake_future.set_running_or_notify_cancel()  # from now on no waiting caller can cancel it
-                leading = (name, order, wake_future)
+                leading = (name, order, row, wake_future)
                 context = contextvars.copy_context()  # its spans and the lines of its log belong to the request
-                leader = threading.Thread(
-                    target=context.run, args=(self._lead, *leading), name=f"wake {name}", daemon=True
-                )
                 try:
-                    leader.start()
+                    self._leaders.run(partial(context.run, self._lead, *leading))
                 except RuntimeError:  # the system gives no more threads
                     del self._wake_futures[name]
                     raise
             return wake_future
 
-    def _lead(self, name: str, order: Order, wake_future: Future[None]) -> None:
+    def _lead(self, name: str, order: Order, row: Instance | None, wake_future: Future[None]) -> None:
         error: BaseException | None = None
         try:
-            seen = self._lifecycle.waking.wake(name, order)
+            _close_unusable_connection()
+            seen = self._lifecycle.waking.wake(name, order, row)
             if seen:
                 self._remember(name, seen)
         except BaseException as raised:
             error = raised
         finally:
-            connections.close_all()
             with self._lock:
                 del self._wake_futures[name]
         if error:
@@ -209,7 +219,12 @@ class Wakes:
 
     def _keep_connection(self) -> None:
         """Keep this thread's connection to the database, unless it does not answer: a new one costs 2 ms."""
-        kept = connections[DEFAULT_DB_ALIAS]
-        if kept.connection is not None and not kept.is_usable():
-            kept.close()
-        self._connections.add(kept)
+        self._connections.add(_close_unusable_connection())
+
+
+def _close_unusable_connection() -> BaseDatabaseWrapper:
+    """Close this thread's connection to the database if it does not answer, and return it."""
+    kept = connections[DEFAULT_DB_ALIAS]
+    if kept.connection is not None and not kept.is_usable():
+        kept.close()
+    return kept

@@ -19,6 +19,8 @@ TRUE, FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", 
 #: How much a key must be like `dormouse.enable` to count as a misspelling.
 CLOSE = 0.85
 READY = ("http", "tcp", "health", "running")
+#: The ones that ask the agent at its address.
+PROBED = ("http", "tcp")
 SLEEP = ("stop", "pause")
 #: How often Docker checks the health of a container whose HEALTHCHECK does not say.
 DOCKER_HEALTH_INTERVAL = timedelta(seconds=30)

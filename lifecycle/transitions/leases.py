@@ -146,7 +146,8 @@ class Leases:
             with transaction.atomic():
                 if not Instance.objects.mark_used(Instance(name=lease.instance_id, incarnation=incarnation), condition):
                     return False
-                Lease.objects.filter(pk=before).delete()
+                if before is not None:
+                    Lease.objects.filter(pk=before).delete()
                 lease.pk = None
                 lease.save(force_insert=True)
         except BaseException:
@@ -161,7 +162,9 @@ class Leases:
 
 def read_with_lease(name: str, lease_id: int | None) -> tuple[Instance | None, bool]:
     """Return an instance's row, and whether it has the lease with this id. Both are read at one moment."""
-    is_leased = Exists(Lease.objects.filter(pk=lease_id or 0, instance=OuterRef("pk")))
+    if lease_id is None:
+        return Instance.objects.filter(pk=name).first(), False
+    is_leased = Exists(Lease.objects.filter(pk=lease_id, instance=OuterRef("pk")))
     row = Instance.objects.filter(pk=name).annotate(is_leased=is_leased).first()
     return row, getattr(row, "is_leased", False)
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Engine, Inspection, Phase
-from lifecycle.engines.labels import Labels
+from lifecycle.engines.labels import PROBED, Labels
 from lifecycle.exceptions import (
     Cause,
     EngineBusy,
@@ -30,7 +30,7 @@ from lifecycle.transitions.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
-#: The pause between two probes: at first, and after LONG_WAIT_SECONDS. An attempt costs about 3 ms of a processor.
+#: The pause between two probes: at first, and after LONG_WAIT_SECONDS. An attempt and its look cost 2 ms of CPU.
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.02, 0.04
 LONG_WAIT_SECONDS = 30
 #: An instance that is ready because it runs must have run for this long. A command that fails at once ends sooner.
@@ -46,19 +46,22 @@ class Readiness:
     stopping: Stopping
     probe: Probe
 
-    def wait_until_ready(self, name: str, output_mark: str = "", *, was_resumed: bool = False) -> Inspection:
+    def wait_until_ready(
+        self, name: str, output_mark: str = "", *, was_resumed: bool = False, expected: Inspection | None = None
+    ) -> Inspection:
         """Return the inspection with which the instance was ready, within its start-timeout from now.
 
         `output_mark` is that of an inspection before the start; output after it belongs to this run. One that
         `was_resumed` is ready if it answers, or at once if only its running or its health is asked for: health turns
-        "unhealthy" while it is paused.
+        "unhealthy" while it is paused. If it is `expected` to be as that inspection, the first probe comes before the
+        first look at it.
 
         Raises StartFailed if it ended or was not ready in time, StartRejected if another program answers in its place,
         LabelError, Missing and EngineUnreachable.
         """
         began = self.clock.monotonic()
         while True:
-            seen = self.engine.inspect(name)
+            seen, expected = expected or self.engine.inspect(name), None
             labels = seen.settings()
             if seen.ended or seen.phase is Phase.RESTARTING:
                 raise self.exit_failure(seen, output_mark)
@@ -76,14 +79,20 @@ class Readiness:
                 raise StartFailed(name, Cause.NOT_READY, error, log_tail=self._output(seen, output_mark))
             self.clock.sleep(pause_seconds(waited_seconds))
 
-    def wait_until_ready_or_stop(self, row: Instance, output_mark: str = "") -> Inspection:
+    def wait_until_ready_or_stop(
+        self, row: Instance, output_mark: str = "", resumed: Inspection | None = None
+    ) -> Inspection:
         """Return the inspection with which a claimed instance was ready. If it is not ready in time, stop it.
+
+        `resumed` is what it should be after a resume.
 
         Raises StartFailed if it was not ready and does not run any more, ClaimLost and EngineUnreachable. If the engine
         refuses to stop it, the failure says so, and it may go on running.
         """
         try:
-            return self.wait_until_ready(row.name, output_mark, was_resumed=row.mode == Mode.PAUSE)
+            if row.mode != Mode.PAUSE:
+                return self.wait_until_ready(row.name, output_mark)
+            return self.wait_until_ready(row.name, output_mark, was_resumed=True, expected=resumed)
         except Missing as error:
             raise missing_failure(error) from error
         except LabelError as error:
@@ -121,7 +130,7 @@ class Readiness:
             return "it is paused", seen
         if len(seen.addresses) < 2:
             return self._ask_one(seen, labels), seen
-        if labels.ready in ("http", "tcp"):
+        if labels.ready in PROBED:
             return self._ask_each(seen, labels)
         why_not = self._ask_one(seen, labels)
         return why_not, seen if why_not else self._ask_each(seen, replace(labels, ready="tcp"))[1]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from lifecycle import tracing
 from lifecycle.clock import Clock, milliseconds
 from lifecycle.engines.base import Engine, Inspection, Outcome, Phase
+from lifecycle.engines.labels import PROBED
 from lifecycle.exceptions import EngineBusy, EngineRefused, EngineUnreachable, Missing, StartFailed
 from lifecycle.models import Instance
 from lifecycle.orders import Order
@@ -41,6 +42,7 @@ class Starting:
         """
         began = self.clock.monotonic()
         end = self.ending.find(row, before)
+        resumed = _once_resumed(row, before)
         with self.claims.working_on(row.name):
             with tracing.step("claim", row.name):
                 is_claimed = self.claims.claim_start(row, before, order, end)
@@ -60,7 +62,7 @@ class Starting:
             except EngineUnreachable as error:
                 self.recovering.settle_unknown_start(row, error, began)
             else:
-                return self._probe_and_settle(row, before, began, needed)
+                return self._probe_and_settle(row, before, resumed, began, needed)
         return None  # the claim was lost
 
     def fail(self, row: Instance, failure: StartFailed, order: Order) -> None:
@@ -120,15 +122,17 @@ class Starting:
         self.claims.set_mode(row, Mode.STOP)
         return False
 
-    def _probe_and_settle(self, row: Instance, before: Inspection, began: float, needed: float) -> Inspection | None:
+    def _probe_and_settle(
+        self, row: Instance, before: Inspection, resumed: Inspection | None, began: float, needed: float
+    ) -> Inspection | None:
         """Settle the start as soon as the instance is ready, and return the inspection with which it was.
 
-        At the monotonic time `needed` it had what it needs.
+        At the monotonic time `needed` it had what it needs. `resumed` is what it should be after a resume.
         """
         running = self.clock.monotonic()
         try:
             with tracing.step("probe", row.name):
-                seen = self.readiness.wait_until_ready_or_stop(row, before.output_mark)
+                seen = self.readiness.wait_until_ready_or_stop(row, before.output_mark, resumed)
         except StartFailed as failure:
             self._settle_failed(row, failure, failure.__cause__)
         except EngineUnreachable as error:
@@ -147,3 +151,14 @@ class Starting:
     def _settle_failed(self, row: Instance, failure: StartFailed, cause: BaseException | None = None) -> None:
         self.claims.settle_failed(row, failure)
         raise failure from cause
+
+
+def _once_resumed(row: Instance, before: Inspection) -> Inspection | None:
+    """Return what a paused instance should be after a resume: the same, at the same address. None: that is not known.
+
+    A probe shows whether it is so, and that is faster than an inspection.
+    """
+    is_known = before.is_resumable and row.incarnation == before.incarnation
+    if not is_known or row.address is None or before.settings().ready not in PROBED:
+        return None
+    return replace(before, phase=Phase.RUNNING, addresses=(tuple(row.address),))

@@ -46,8 +46,10 @@ class Waking:
     clock: Clock
     neighbours: Neighbours
 
-    def wake(self, name: str, order: Order = DISPATCH) -> Inspection | None:
+    def wake(self, name: str, order: Order = DISPATCH, row: Instance | None = None) -> Inspection | None:
         """Return when the instance was ready. It may have changed since, so the caller takes a lease or wakes again.
+
+        `row` is its row, if it was read a moment ago.
 
         If this call started the instance, return the inspection with which it was ready. A start is told with `order`.
         If another worker is starting the instance, wait for that run, and raise its error if it fails.
@@ -57,18 +59,18 @@ class Waking:
         self.neighbours.check()
         began = self.clock.monotonic()
         while True:
-            row = self.find_or_register(name)
-            row.check_enabled()
-            if row.state == State.STARTING:
-                self._join(row)
+            row, latest = None, row or self.find_or_register(name)
+            latest.check_enabled()
+            if latest.state == State.STARTING:
+                self._join(latest)
                 return None
-            if row.state == State.STOPPING:
-                self._wait_while(row, State.STOPPING)
+            if latest.state == State.STOPPING:
+                self._wait_while(latest, State.STOPPING)
                 continue
-            seen = self._inspect(row, order)
+            seen = self._inspect(latest, order)
             if seen and seen.phase in IN_BETWEEN:
                 self._check_patience(seen, began)
-            elif seen and (ready := self._make_ready(row, seen, order)):
+            elif seen and (ready := self._make_ready(latest, seen, order)):
                 return ready if isinstance(ready, Inspection) else None
             # The engine works on it, another worker changed the row, or this worker's heartbeat is overdue.
             self.claims.wait_for_heartbeat()

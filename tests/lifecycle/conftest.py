@@ -61,9 +61,11 @@ class Agent:
     def __init__(self) -> None:
         self.why_not: list[str | None] = [None]
         self.asked = 0
+        self.latest: Inspection | None = None
 
     def __call__(self, seen: Inspection, labels: Labels) -> str | None:
         self.asked += 1
+        self.latest = seen
         return self.why_not.pop(0) if len(self.why_not) > 1 else self.why_not[0]
 
 

@@ -268,6 +268,8 @@ class DockerEngine(Engine):
         """Return the connected client for calls of at most `seconds`."""
         if seconds not in self._clients:  # without the lock: else threads would wait in turn for a hanging engine
             client = docker.from_env(timeout=seconds, max_pool_size=50, environment=self._environment)
+            if client.api.base_url.startswith("http+docker:"):  # a socket, to which no proxy of the environment leads:
+                client.api.trust_env = False  # looking for one costs a tenth of a call
             with self._lock:
                 is_first = self._clients.setdefault(seconds, client.api) is client.api
             if not is_first:

@@ -38,6 +38,10 @@ sleep "${TAKES:-0}"
 [ "$HOLD" ] && until [ -e /go ]; do sleep 0.05; done
 echo "done"
 """
+#: Answers at once.
+ANSWER_AT_ONCE = """#!/bin/sh
+printf 'Content-Type: text/plain\\r\\n\\r\\ndone\\n'
+"""
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes = b"", **facts: Any) -> None:
@@ -60,6 +64,7 @@ def image() -> bytes:
         _add(archive, "agent", AGENT.encode())
         _add(archive, "www/index.html", b"hello\n", mode=0o644)
         _add(archive, "www/cgi-bin/work", ANSWER.encode())
+        _add(archive, "www/cgi-bin/at-once", ANSWER_AT_ONCE.encode())
     return packed.getvalue()
 
 

@@ -8,7 +8,7 @@ from lifecycle.dispatch.inspections import REMEMBER_SECONDS, Inspections
 from lifecycle.exceptions import EngineLeaderless, EngineUnreachable, Missing
 from tests.lifecycle.conftest import NAME
 from tests.lifecycle.fake_engine import raising
-from tests.servers import wait_for
+from tests.servers import DEADLINE_SECONDS, wait_for
 
 
 class Stream:
@@ -71,6 +71,16 @@ def test_an_event_makes_it_ask_again(inspections, names, box):
     names.put(NAME)
     wait_for(lambda: inspections.recall(NAME) is None)
     assert not inspections.recall_or_ask(NAME).running
+
+
+def test_an_event_is_passed_on(engine, clock, stream):
+    heard = SimpleQueue()
+    inspections = Inspections(engine, clock, heard.put)
+    inspections.ask(NAME)
+    names = stream.connect()
+    names.put(NAME)
+    assert heard.get(timeout=DEADLINE_SECONDS) == NAME
+    names.put(None)
 
 
 def test_an_event_about_another_instance_does_not(inspections, names):

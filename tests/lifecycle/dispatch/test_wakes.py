@@ -68,6 +68,22 @@ def test_it_says_whether_it_was_woken(wakes):
     assert run(use(wakes)) is False
 
 
+def test_after_an_event_of_the_engine_it_is_looked_at_before_the_next_connection(wakes, engine, events):
+    run(use(wakes))
+    engine.boxes[NAME].end(1)
+    wakes._inspections._on_change(NAME)
+    assert run(wakes.find_ready(NAME))[1] is True
+    assert events.types == ["lazy_started", "lazy_started"]
+
+
+def test_a_wake_uses_the_row_that_was_just_read(wakes, engine):
+    reads = []
+    find = wakes._lifecycle.waking.find_or_register
+    object.__setattr__(wakes._lifecycle.waking, "find_or_register", lambda name: reads.append(name) or find(name))
+    assert run(use(wakes)) is True
+    assert reads == [NAME]  # the first time: there was no row
+
+
 def test_inspections_of_agents_that_are_gone_are_not_kept_for_ever(wakes, monkeypatch):
     monkeypatch.setattr("lifecycle.dispatch.wakes.MAX_REMEMBERED", 2)
     for number in range(5):

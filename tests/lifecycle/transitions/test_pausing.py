@@ -64,6 +64,22 @@ def test_a_dispatch_resumes_it_as_a_new_run_of_the_same_incarnation(lifecycle, e
     assert not row().is_paused
 
 
+def test_the_probe_comes_before_the_next_look_at_it(lifecycle, engine, agent, paused):
+    """The probe shows that it runs, where it was reached before."""
+    looks = []
+    engine.before["resume"] = [lambda: looks.append(engine.count("inspect"))]
+    lifecycle.waking.wake(NAME)
+    assert (engine.count("inspect"), agent.latest.addresses) == (looks[0], (("127.0.0.1", 8080),))
+
+
+def test_one_that_ended_as_it_was_resumed_is_told_as_ended(lifecycle, engine, agent, paused, events):
+    agent.why_not = ["no answer"]
+    engine.after["resume"] = [lambda: paused.end(1)]
+    with pytest.raises(StartFailed, match="exited with code 1 before it was ready"):
+        use(lifecycle)
+    assert events.only("lazy_start_failed")["cause"] == "exited"
+
+
 def test_one_that_is_ready_because_it_runs_is_ready_at_once(lifecycle, clock, paused, events):
     paused.labels["dormouse.ready"] = "running"
     began = clock.monotonic()
