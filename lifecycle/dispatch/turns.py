@@ -12,7 +12,7 @@ from math import inf
 
 from lifecycle.clock import Clock
 from lifecycle.engines.base import Address, Inspection
-from lifecycle.transitions.probes import Probe
+from lifecycle.transitions.starts.probes import Probe
 
 #: How long after a failed probe a task is asked again, if work comes.
 ASK_AGAIN_SECONDS = 1

@@ -28,7 +28,7 @@ from lifecycle.exceptions import (
 from lifecycle.models import EngineStatus, Instance, Lease
 from lifecycle.state_machine import State
 from lifecycle.transitions.lifecycle import Lifecycle
-from lifecycle.transitions.needs import circle_error, find_circle
+from lifecycle.transitions.starts.needs import circle_error, find_circle
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from lifecycle.exceptions import Cause, Missing, StartFailed
 from lifecycle.models import Instance
 from lifecycle.state_machine import State
 from lifecycle.transitions.ending import Ending
-from lifecycle.transitions.readiness import Readiness
+from lifecycle.transitions.starts.readiness import Readiness
 
 
 @dataclass(frozen=True)

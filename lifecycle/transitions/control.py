@@ -24,8 +24,8 @@ from lifecycle.state_machine import State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.leases import Leases
+from lifecycle.transitions.starts.waking import Waking
 from lifecycle.transitions.stopping import Stopping
-from lifecycle.transitions.waking import Waking
 
 logger = logging.getLogger(__name__)
 

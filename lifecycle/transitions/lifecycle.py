@@ -14,12 +14,12 @@ from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.control import Control
 from lifecycle.transitions.ending import Ending
 from lifecycle.transitions.leases import Leases
-from lifecycle.transitions.probes import Probe, probe
-from lifecycle.transitions.readiness import Readiness
 from lifecycle.transitions.recovering import Recovering
-from lifecycle.transitions.starting import Starting
+from lifecycle.transitions.starts.probes import Probe, probe
+from lifecycle.transitions.starts.readiness import Readiness
+from lifecycle.transitions.starts.starting import Starting
+from lifecycle.transitions.starts.waking import Waking
 from lifecycle.transitions.stopping import Stopping
-from lifecycle.transitions.waking import Waking
 from lifecycle.transitions.work_failures import WorkFailures
 from lifecycle.workers.heartbeats import LivenessWatch, ThisWorker
 from lifecycle.workers.neighbours import Neighbours

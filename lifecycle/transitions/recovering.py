@@ -20,7 +20,7 @@ from lifecycle.models import Instance, Lease
 from lifecycle.state_machine import Mode, State
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.leases import Leases
-from lifecycle.transitions.readiness import Readiness
+from lifecycle.transitions.starts.readiness import Readiness
 from lifecycle.transitions.stopping import Stopping
 from lifecycle.workers.heartbeats import LivenessWatch, ThisWorker
 

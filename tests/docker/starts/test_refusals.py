@@ -180,7 +180,7 @@ def test_the_new_container_of_a_name_answers_if_the_old_one_was_asked_to_start(b
 
 
 def test_a_removal_that_does_not_end_is_a_rejection(behind_proxy, proxy, containers, monkeypatch):
-    monkeypatch.setattr("lifecycle.transitions.starting.LOOK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr("lifecycle.transitions.starts.starting.LOOK_AGAIN_SECONDS", 0.3)
     proxy.answer("POST", "/start$", Canned(409, {"message": "container is marked for removal and cannot be started"}))
     failed = failure(behind_proxy, containers.create())
     assert (failed.cause, failed.error) == (

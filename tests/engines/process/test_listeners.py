@@ -8,8 +8,8 @@ import pytest
 
 from lifecycle.clock import Clock
 from lifecycle.exceptions import Cause, StartRejected
-from lifecycle.transitions.probes import probe
-from lifecycle.transitions.readiness import Readiness
+from lifecycle.transitions.starts.probes import probe
+from lifecycle.transitions.starts.readiness import Readiness
 from tests.servers import free_port, wait_for
 
 SLEEPS = '["sleep", "3600"]'

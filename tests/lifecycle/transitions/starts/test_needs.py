@@ -8,7 +8,7 @@ from lifecycle.exceptions import Cause, LabelError, StartFailed
 from lifecycle.models import Instance
 from lifecycle.state_machine import State
 from lifecycle.supervision.reconciler import Reconciler
-from lifecycle.transitions.needs import find_circle
+from lifecycle.transitions.starts.needs import find_circle
 from tests.lifecycle.conftest import NAME, make_row, recover, row, stop_idle, use
 from tests.lifecycle.fake_engine import Program
 

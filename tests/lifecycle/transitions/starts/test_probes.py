@@ -10,8 +10,8 @@ import pytest
 from lifecycle.agent_http import agent_url
 from lifecycle.engines import labels
 from lifecycle.engines.base import Inspection, Phase
-from lifecycle.transitions import probes
-from lifecycle.transitions.probes import ATTEMPT_SECONDS, _probe_http, probe
+from lifecycle.transitions.starts import probes
+from lifecycle.transitions.starts.probes import ATTEMPT_SECONDS, _probe_http, probe
 from tests.lifecycle.conftest import NAME
 from tests.servers import free_port
 

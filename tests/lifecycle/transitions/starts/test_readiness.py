@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from lifecycle.exceptions import Cause, LabelError, Missing, StartFailed
-from lifecycle.transitions.readiness import Readiness
+from lifecycle.transitions.starts.readiness import Readiness
 from tests.lifecycle.conftest import NAME
 from tests.lifecycle.fake_engine import Program
 

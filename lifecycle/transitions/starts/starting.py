@@ -13,8 +13,8 @@ from lifecycle.orders import Order
 from lifecycle.state_machine import SHORT_LIFE, Mode
 from lifecycle.transitions.claims import Claims, Started
 from lifecycle.transitions.ending import Ending
-from lifecycle.transitions.readiness import Readiness, missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
+from lifecycle.transitions.starts.readiness import Readiness, missing_failure, rejected_failure
 
 #: How long, and how often, a start is tried that the engine refuses for now.
 LOOK_AGAIN_SECONDS, LOOK_AGAIN_PAUSE_SECONDS = 10, 0.1

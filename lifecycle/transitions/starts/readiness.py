@@ -25,7 +25,7 @@ from lifecycle.exceptions import (
 )
 from lifecycle.models import Instance
 from lifecycle.state_machine import Mode
-from lifecycle.transitions.probes import Probe
+from lifecycle.transitions.starts.probes import Probe
 from lifecycle.transitions.stopping import Stopping
 
 logger = logging.getLogger(__name__)

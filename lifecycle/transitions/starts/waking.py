@@ -20,10 +20,10 @@ from lifecycle.state_machine import State
 from lifecycle.transitions.adopting import Adopting
 from lifecycle.transitions.claims import Claims
 from lifecycle.transitions.leases import reached_as_probed
-from lifecycle.transitions.needs import circle_error, find_circle, wake_needed
-from lifecycle.transitions.readiness import missing_failure, rejected_failure
 from lifecycle.transitions.recovering import Recovering
-from lifecycle.transitions.starting import Starting
+from lifecycle.transitions.starts.needs import circle_error, find_circle, wake_needed
+from lifecycle.transitions.starts.readiness import missing_failure, rejected_failure
+from lifecycle.transitions.starts.starting import Starting
 from lifecycle.workers.neighbours import Neighbours
 
 #: How often a row that another worker has claimed is read.
