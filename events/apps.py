@@ -12,9 +12,10 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers, and let the supervisor prune."""
-        from events import keeping, receivers, triggers  # noqa: F401
+        from events import keeping, receivers  # noqa: F401
+        from events.integrity import triggers
 
         if settings.DORMOUSE_KEEP:
             jobs.register(keeping.PRUNING)
-        pre_migrate.connect(triggers.remove_before_migrate, sender=self, dispatch_uid="events.triggers")
-        post_migrate.connect(triggers.install, sender=self, dispatch_uid="events.triggers")
+        pre_migrate.connect(triggers.remove_before_migrate, sender=self, dispatch_uid="events.integrity.triggers")
+        post_migrate.connect(triggers.install, sender=self, dispatch_uid="events.integrity.triggers")

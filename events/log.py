@@ -10,7 +10,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events import counts, high_water
+from events import counts
+from events.integrity import high_water
 from events.models import LOG_RESTORED, EventLog
 
 MAX_DATA_BYTES = 64 * 1024

@@ -10,7 +10,7 @@ import pytest
 from django.test import TransactionTestCase
 
 from access.identity import tokens
-from events import high_water, triggers
+from events.integrity import high_water, triggers
 from tests import groups
 from tests.servers import Server, database_url
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, connections
 
-from events import high_water
 from events.eventstream import encode
+from events.integrity import high_water
 from events.log import skip_past_mark
 from events.models import LOG_RESTORED, EventLog, LogFloor
 from events.stream.commits import watch_commits

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from events import high_water
+from events.integrity import high_water
 from events.log import skip_past_mark
 from events.models import EventLog
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django_eventstream.storage import EventDoesNotExist
 from django_eventstream.utils import get_storage
 
-from events import high_water, triggers
+from events.integrity import high_water, triggers
 from events.log import record, skip_past_mark
 from events.models import LOG_RESTORED, EventLog
 from tests.conftest import forget_highest_id

@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from events import triggers
+from events.integrity import triggers
 from events.log import record
 from events.models import EventLog, LogFloor
 from tests.servers import PROJECT
