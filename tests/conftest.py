@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import TransactionTestCase
 
 from access.identity import tokens
-from events.integrity import high_water, triggers
-from tests import groups
+from events.integrity import high_water
+from tests import groups, shortcuts
 from tests.servers import Server, database_url
 
 #: Fixtures that start a web process or another program.
@@ -54,16 +53,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.ByGro
 
 
 @pytest.fixture(scope="session", autouse=True)
-def the_log_can_be_emptied_after_a_test() -> Iterator[None]:
-    """The triggers of the log refuse the flush of a transactional test; they come back with its post_migrate."""
-    flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # the stubs lack it
-
-    def without_triggers(case: TransactionTestCase) -> None:
-        triggers.remove()
-        flush(case)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", without_triggers)
+def what_tests_share_is_done_once() -> Iterator[None]:
+    with shortcuts.quick_flush(), shortcuts.static_files_found_once():
         yield
 
 

@@ -60,7 +60,7 @@ class FaultyProxy:
         self._server = ThreadingHTTPServer((address, 0), _handler(self))
         self._server.daemon_threads = True
         self.host = f"tcp://{address}:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, method: str, path: str, canned: Canned) -> Rule:
         """Answer requests to a path that contains the pattern `path`. The latest rule comes first."""

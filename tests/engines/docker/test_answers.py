@@ -39,7 +39,7 @@ def answer():
                 pass
 
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Engine))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
         engines.append(DockerEngine({"DOCKER_HOST": f"tcp://127.0.0.1:{servers[-1].server_port}"}))
         return engines[-1]
 
@@ -146,7 +146,7 @@ def test_a_stream_is_read_on_without_the_deadline_of_its_headers():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with answers_within(0.5), urllib3.PoolManager() as pool:
             address = f"http://127.0.0.1:{server.server_port}/events"
             stream = pool.request("GET", address, preload_content=False, timeout=None, retries=False)
