@@ -14,7 +14,7 @@ from tests import groups, shortcuts
 from tests.servers import Server, database_url
 
 #: Fixtures that start a web process or another program.
-STARTS_PROGRAMS = {"serve", "process_rig", "start_site"}
+STARTS_PROGRAMS = {"serve", "shared_server", "process_rig", "start_site"}
 REQUIRED = set(filter(None, os.environ.get("DORMOUSE_REQUIRE", "").split(",")))
 
 

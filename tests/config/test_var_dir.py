@@ -8,6 +8,7 @@ import pytest
 
 from tests.servers import PROJECT
 
+pytestmark = pytest.mark.server
 PROGRAM = "import config.settings as s; print(s.DATABASES['default']['NAME'], end='')"
 
 

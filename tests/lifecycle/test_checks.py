@@ -52,6 +52,7 @@ def test_another_engine_has_no_agents_file(settings):
     assert check_agents_file(None) == []
 
 
+@pytest.mark.server
 def test_with_deploy_the_database_and_the_engine_are_asked(tmp_path):
     own = {"DORMOUSE_VAR_DIR": str(tmp_path), "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3"}
     engine = {"DORMOUSE_ENGINE": "docker", "DOCKER_HOST": f"unix://{tmp_path}/no.sock", "DORMOUSE_TEST_DOCKER_HOST": ""}

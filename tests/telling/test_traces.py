@@ -207,6 +207,7 @@ print(tracing.tracer)
 """
 
 
+@pytest.mark.server
 def test_without_the_packages_a_line_says_so(tmp_path):
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "DORMOUSE_VAR_DIR": str(tmp_path)}
     command = [sys.executable, "-c", WITHOUT_PACKAGES]

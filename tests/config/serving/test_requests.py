@@ -92,6 +92,7 @@ def test_every_line_of_a_life_is_json(site):
     assert any(line.get("path") == "/events" for line in lines)
 
 
+@pytest.mark.server
 def test_an_error_of_the_process_is_json(tmp_path):
     command = [sys.executable, "-W", "always", "-c", ERRORS]
     environment = {"DORMOUSE_LOG_FORMAT": "json", "DORMOUSE_VAR_DIR": str(tmp_path)}
@@ -102,6 +103,7 @@ def test_an_error_of_the_process_is_json(tmp_path):
     assert "KeyError" in lines[2]["exception"]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("name", ["DORMOUSE_LOG_FORMAT", "DORMOUSE_LOG_LEVEL"])
 def test_a_setting_in_error_is_named(name, tmp_path):
     command = [sys.executable, "manage.py", "check"]
