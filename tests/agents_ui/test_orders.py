@@ -11,7 +11,19 @@ from django.utils.html import escape
 from pytest_django.asserts import assertContains, assertNotContains
 
 from lifecycle import assembly
-from tests.lifecycle.conftest import NAME, agent, box, clock, engine, events, leased, lifecycle, row, use
+from tests.lifecycle.conftest import (
+    NAME,
+    agent,
+    box,
+    clock,
+    engine,
+    events,
+    leased,
+    lifecycle,
+    row,
+    use,
+    wait_for_orders,
+)
 
 __all__ = ["agent", "box", "clock", "engine", "events", "lifecycle"]  # fixtures
 
@@ -21,7 +33,8 @@ def site(transactional_db, lifecycle, clock, box, monkeypatch):
     """The web process's lifecycle, on the fake engine."""
     monkeypatch.setattr(assembly, "_lifecycles", {"web": lifecycle})
     monkeypatch.setattr(assembly, "clock", clock)
-    return lifecycle
+    yield lifecycle
+    wait_for_orders()
 
 
 @pytest.fixture

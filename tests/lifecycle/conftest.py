@@ -1,5 +1,6 @@
 """A lifecycle whose engine, clock, probe and sink the tests hold in their hands."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from lifecycle.transitions.lifecycle import Lifecycle
 from lifecycle.workers.heartbeats import ThisWorker
 from tests.lifecycle.fake_clock import FakeClock
 from tests.lifecycle.fake_engine import Box, FakeEngine
+from tests.servers import wait_for
 
 NAME = "reviewer-default"
 TYPES = {
@@ -147,3 +149,8 @@ def idle(lifecycle: Lifecycle, clock: FakeClock, seconds: float = 60) -> None:
     """Wake the instance, and let it be idle for `seconds`."""
     use(lifecycle)
     clock.go(seconds)
+
+
+def wait_for_orders():
+    """Wait for the threads of orders: after an error they look for a claim, which needs the database."""
+    wait_for(lambda: not any(thread.name.startswith("order ") for thread in threading.enumerate()))

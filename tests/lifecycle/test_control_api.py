@@ -14,7 +14,7 @@ from lifecycle import assembly
 from lifecycle.exceptions import EngineUnreachable
 from lifecycle.models import Instance
 from lifecycle.state_machine import State
-from tests.lifecycle.conftest import NAME, leased, row, use
+from tests.lifecycle.conftest import NAME, leased, row, use, wait_for_orders
 from tests.lifecycle.fake_engine import raising
 from tests.servers import wait_for
 
@@ -27,7 +27,8 @@ def site(transactional_db, lifecycle, engine, clock, monkeypatch):
     monkeypatch.setattr(assembly, "_lifecycles", {"web": lifecycle})
     monkeypatch.setattr(assembly, "clock", clock)
     engine.add(NAME, port="9001", idle_timeout="1m")
-    return lifecycle
+    yield lifecycle
+    wait_for_orders()
 
 
 @pytest.fixture
