@@ -24,8 +24,8 @@ from config.serving.garbage import tune_garbage_collection  # noqa: E402
 from config.serving.requests import LogRequests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
-from lifecycle.dispatch.draining import work_in_flight  # noqa: E402
 from lifecycle.dispatch.gateway import Gateway  # noqa: E402
+from lifecycle.dispatch.in_flight.draining import work_in_flight  # noqa: E402
 from lifecycle.dispatch.web_socket import WebSocketGateway  # noqa: E402
 from lifecycle.supervision.supervisor import start_embedded  # noqa: E402
 from telling import traces  # noqa: E402

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from access.database import NOT_MIGRATED, is_migrated
 from lifecycle import assembly
-from lifecycle.dispatch.draining import work_in_flight
+from lifecycle.dispatch.in_flight.draining import work_in_flight
 from lifecycle.supervision.supervisor import latest_sweep
 
 #: A supervisor whose latest sweep is older does not do its work. A sweep may wait for some deadlines of 10 s.

@@ -17,8 +17,8 @@ from lifecycle.agent_http import NotDelivered, SendFailed, agent_url
 from lifecycle.clock import milliseconds
 from lifecycle.dispatch.agent_client import BeforeSending
 from lifecycle.dispatch.body import Body
-from lifecycle.dispatch.draining import work_in_flight
-from lifecycle.dispatch.shared_leases import Leased
+from lifecycle.dispatch.in_flight.draining import work_in_flight
+from lifecycle.dispatch.in_flight.shared_leases import Leased
 from lifecycle.dispatch.wakes import Wakes
 from lifecycle.engines.base import Inspection
 from lifecycle.engines.labels import PREFIX

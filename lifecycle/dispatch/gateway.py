@@ -28,8 +28,8 @@ from lifecycle.api.callers import order_of
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import AgentSocket, Answer
-from lifecycle.dispatch.draining import draining_problem, work_in_flight
 from lifecycle.dispatch.headers import Hop, LeadsElsewhere
+from lifecycle.dispatch.in_flight.draining import draining_problem, work_in_flight
 from lifecycle.exceptions import (
     AgentBrokeOff,
     AgentTooSlow,

@@ -16,9 +16,9 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lifecycle import tracing
+from lifecycle.dispatch.in_flight.shared_leases import Leased, SharedLeases
 from lifecycle.dispatch.inspections import Inspections
 from lifecycle.dispatch.kept_threads import KeptThreads
-from lifecycle.dispatch.shared_leases import Leased, SharedLeases
 from lifecycle.dispatch.turns import Turns
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Instance

@@ -20,8 +20,8 @@ from lifecycle.dispatch.agent_client import HandshakeRefused
 from lifecycle.dispatch.body import Body
 from lifecycle.dispatch.delivery import Work
 from lifecycle.dispatch.dispatcher import AgentSocket
-from lifecycle.dispatch.draining import work_in_flight
 from lifecycle.dispatch.gateway import Address, Admitted, admit, note_dispatch
+from lifecycle.dispatch.in_flight.draining import work_in_flight
 from lifecycle.exceptions import LifecycleError
 
 logger = logging.getLogger(__name__)

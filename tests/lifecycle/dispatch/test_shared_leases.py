@@ -7,8 +7,8 @@ from django.db import DatabaseError, connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from lifecycle.dispatch.in_flight.shared_leases import SharedLeases
 from lifecycle.dispatch.inspections import Inspections
-from lifecycle.dispatch.shared_leases import SharedLeases
 from lifecycle.exceptions import Disabled
 from lifecycle.models import Instance, Lease
 from lifecycle.orders import Order, Trigger
@@ -289,7 +289,7 @@ def test_an_end_that_the_database_refuses_is_tried_again(shared, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(type(Instance.objects), "end_work", refuse)
-        patch.setattr("lifecycle.dispatch.shared_leases.connections.close_all", lambda: None)
+        patch.setattr("lifecycle.dispatch.in_flight.shared_leases.connections.close_all", lambda: None)
         shared.end(hold)
         shared.keep()
     assert Lease.objects.exists()
@@ -325,8 +325,8 @@ def test_an_unforeseen_error_does_not_end_the_keeper(shared, clock, monkeypatch,
         keep()
 
     monkeypatch.setattr(shared, "keep", fail_once)
-    monkeypatch.setattr("lifecycle.dispatch.shared_leases.TICK_SECONDS", 0)
-    monkeypatch.setattr("lifecycle.dispatch.shared_leases.connections.close_all", lambda: None)
+    monkeypatch.setattr("lifecycle.dispatch.in_flight.shared_leases.TICK_SECONDS", 0)
+    monkeypatch.setattr("lifecycle.dispatch.in_flight.shared_leases.connections.close_all", lambda: None)
     shared._keep_while_needed()
     assert not Lease.objects.exists()
     assert "The leases could not be kept" in caplog.text

@@ -15,7 +15,7 @@ from datetime import timedelta
 from django.db import DatabaseError, connection, connections
 
 from lifecycle.clock import Clock
-from lifecycle.dispatch.holds import Hold, Holds, Inserted, Known, SharedLease
+from lifecycle.dispatch.in_flight.holds import Hold, Holds, Inserted, Known, SharedLease
 from lifecycle.dispatch.inspections import Inspections
 from lifecycle.engines.base import Inspection
 from lifecycle.models import Lease
