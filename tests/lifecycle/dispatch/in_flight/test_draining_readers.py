@@ -9,7 +9,7 @@ import pytest
 from events.log import record
 from lifecycle.models import Lease
 from tests.config.agents import agents_file
-from tests.lifecycle.dispatch.test_draining import PIECES, WAITING, is_draining, work
+from tests.lifecycle.dispatch.in_flight.test_draining import PIECES, WAITING, is_draining, work
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 READERS = 100
