@@ -12,7 +12,7 @@ import pytest
 
 from events.log import record
 from tests.config.agents import agents_file
-from tests.config.test_changed_database import Site
+from tests.config.database.test_changed_database import Site
 from tests.events.stream.listening import listening
 from tests.servers import DEADLINE_SECONDS, wait_for
 
