@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from config.serving.base_path import BasePath
 from events.log import record
 from tests.config.agents import agents_file
-from tests.config.serving.test_strangers import WEBSOCKET
+from tests.config.serving.strangers.test_strangers import WEBSOCKET
 from tests.servers import PROJECT
 
 #: The hardest one: it begins as one of Dormouse's own paths does.

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from tests.config.serving import raw_requests
-from tests.config.serving.raw_requests import CASES, CLOSED, HIDDEN
+from tests.config.serving.strangers import raw_requests
+from tests.config.serving.strangers.raw_requests import CASES, CLOSED, HIDDEN
 from tests.servers import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.both_servers
