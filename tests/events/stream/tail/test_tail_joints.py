@@ -13,7 +13,7 @@ from events.stream.ring import EVERYTHING, EventFilter
 from events.stream.tail import shared_tail
 from tests.events.stream.listening import Listener, arecord
 from tests.events.stream.listening import ids as ids_of
-from tests.events.stream.test_tail import MUCH, following, ids, read
+from tests.events.stream.tail.test_tail import MUCH, following, ids, read
 from tests.servers import DEADLINE_SECONDS, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
