@@ -11,10 +11,10 @@ from tenacity.stop import stop_when_event_set
 
 from lifecycle.assembly import lifecycle
 from lifecycle.exceptions import EngineError, Neighbour
-from lifecycle.retries import log_failed_try
 from lifecycle.supervision.jobs import Jobs
 from lifecycle.supervision.reconciler import Reconciler
 from lifecycle.transitions.lifecycle import Lifecycle
+from lifecycle.transitions.retries import log_failed_try
 
 logger = logging.getLogger(__name__)
 

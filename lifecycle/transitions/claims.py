@@ -25,10 +25,10 @@ from lifecycle.engines.base import Inspection
 from lifecycle.exceptions import ClaimLost, StartFailed
 from lifecycle.models import Instance
 from lifecycle.orders import Order
-from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
 from lifecycle.state_machine import ALWAYS, Mode
 from lifecycle.transitions.ending import RunEnd
+from lifecycle.transitions.retries import log_failed_try
 from lifecycle.workers.heartbeats import ThisWorker
 
 logger = logging.getLogger(__name__)

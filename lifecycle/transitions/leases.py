@@ -15,8 +15,8 @@ from lifecycle.engines.base import Engine, Inspection
 from lifecycle.exceptions import Missing
 from lifecycle.models import Instance, Lease
 from lifecycle.orders import DISPATCH, Order
-from lifecycle.retries import log_failed_try
 from lifecycle.state_machine import IS_ENABLED, State
+from lifecycle.transitions.retries import log_failed_try
 from lifecycle.workers.neighbours import Neighbours
 
 logger = logging.getLogger(__name__)

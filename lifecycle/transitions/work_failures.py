@@ -17,8 +17,8 @@ from lifecycle import signals
 from lifecycle.clock import Clock, as_text
 from lifecycle.exceptions import MAX_ERROR_CHARACTERS, storable
 from lifecycle.models import Instance, WorkFailure
-from lifecycle.retries import log_failed_try
 from lifecycle.signals import Sink
+from lifecycle.transitions.retries import log_failed_try
 
 logger = logging.getLogger(__name__)
 
