@@ -1,12 +1,14 @@
 """Real web processes for the tests: started, asked, stopped and killed by their own pid."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -16,6 +18,9 @@ from django.db import connection
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parent.parent
 DEADLINE_SECONDS = 60
+#: Below those that Linux gives to outgoing connections (32768 to 60999), and those of a swarm (30000 to 32767).
+FREE_PORTS = range(20000, 30000)
+_returned_ports: set[int] = set()
 
 
 def wait_for(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS, what: str = "") -> T:
@@ -28,10 +33,18 @@ def wait_for(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS, what
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """Return a port on which nothing listens, and which this process has not returned before.
+
+    It is none of those that the kernel gives to outgoing connections: such a one may be in use again when the test
+    listens on it.
+    """
+    while True:
+        port = secrets.choice(FREE_PORTS)
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            if port not in _returned_ports:
+                _returned_ports.add(port)
+                return port
 
 
 def database_url() -> str:
