@@ -90,7 +90,10 @@ CHUNKS = [
     post("a chunk of 2^64 bytes", CHUNKED, b"10000000000000000\r\na\r\n", of(400, 413, CLOSED)),
     post("a chunk's size of 5,000 digits", CHUNKED, b"1" + b"0" * 5000 + b"\r\n\r\n" + HIDDEN),
     post("a chunk's extension with NUL", CHUNKED, b"0;a=\0\r\n\r\n" + HIDDEN),
-    post("an endless extension of a chunk", CHUNKED, b"1;" + b"a" * 100_000 + b"\r\nx\r\n0\r\n\r\n", of(400, 405)),
+    # The server closes with bytes unread, so the kernel may reset the connection before the answer is read.
+    post(
+        "an endless extension of a chunk", CHUNKED, b"1;" + b"a" * 100_000 + b"\r\nx\r\n0\r\n\r\n", of(400, 405, CLOSED)
+    ),
     post("trailers that say a length", CHUNKED, b"0\r\nContent-Length: 50\r\n\r\n", of(400, 405)),
     post("endless trailers", CHUNKED, b"0\r\n" + b"X: x\r\n" * 20_000 + b"\r\n", of(400, 431)),
 ]
