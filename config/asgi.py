@@ -20,7 +20,7 @@ from config.first_run import say_who_gets_in  # noqa: E402
 from config.serving.base_path import BasePath  # noqa: E402
 from config.serving.bodies import BoundedBody  # noqa: E402
 from config.serving.concurrency import WORK_PATH, LimitConcurrency  # noqa: E402
-from config.serving.garbage import tune_garbage_collection  # noqa: E402
+from config.serving.garbage import give_memory_back_when_calm, tune_garbage_collection  # noqa: E402
 from config.serving.requests import LogRequests  # noqa: E402
 from events.stream.consumer import EventStream  # noqa: E402
 from lifecycle import assembly  # noqa: E402
@@ -84,6 +84,7 @@ traces.install()
 def when_serving() -> None:
     """Do what belongs to the moment at which the first request may come."""
     tune_garbage_collection()
+    give_memory_back_when_calm()
     say_who_gets_in()
 
 

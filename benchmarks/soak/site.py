@@ -20,6 +20,8 @@ SECONDS = 120
 #: How long the process may take to become calm, and the CPU time that it uses in a second if it is.
 CALM_SECONDS = 60
 IDLE_CPU_SECONDS = 0.1
+#: A calm process gives memory back within twice 3 s (config.serving.garbage).
+GIVEN_BACK_SECONDS = 7
 #: Does what its work says.
 AGENT = Path(__file__).with_name("agent.py")
 STEADY, HOSTILE = "steady", ["hostile-1", "hostile-2", "hostile-3"]
@@ -55,12 +57,16 @@ class Site:
         return Sample(time.monotonic(), cost.rss_bytes / 1e6, cost.threads, descriptors, cost.cpu_seconds)
 
     def sample_when_calm(self) -> Sample:
-        """Wait until the process is idle: passwords of strangers that have left are still being checked. Sample it."""
-        before = self.sample()
+        """Wait until the process was idle for GIVEN_BACK_SECONDS, and sample it.
+
+        Passwords of strangers that have left are still being checked, and then memory is given back.
+        """
+        before, idle = self.sample(), 0
         for _ in range(CALM_SECONDS):
             time.sleep(1)
             after = self.sample()
-            if after.cpu_seconds - before.cpu_seconds < IDLE_CPU_SECONDS:
+            idle = idle + 1 if after.cpu_seconds - before.cpu_seconds < IDLE_CPU_SECONDS else 0
+            if idle >= GIVEN_BACK_SECONDS:
                 break
             before = after
         return after
