@@ -19,6 +19,7 @@ from benchmarks.soak.site import Sample, Site, medians
 
 HOST = "127.0.0.1"
 IDLE_ROUNDS = 60
+FIRST_SECONDS = 2
 HALVES = [
     b"",
     b"GET /agents/ HTTP/1.1\r\nHost: 127.0.0.1\r\nX-",
@@ -132,18 +133,20 @@ class Round:
 def run(site: Site, asked: argparse.Namespace) -> None:
     """Measure each load in several rounds, each beside the same process without strangers just before it.
 
-    Other programs of the machine slow both parts of a round, so a ratio is taken inside a round.
+    Other programs of the machine slow both parts of a round, so a ratio is taken inside a round. One stranger comes
+    before, because the code that a first request loads stays.
     """
     medians(site, 10)  # wakes the agent
-    loads: dict[str, Load] = {
-        f"{asked.strangers} forms of {asked.megabytes} MB": partial(send_forms, asked.strangers, asked.megabytes),
-        f"{asked.strangers} wrong logins": partial(sign_in, asked.strangers),
-        f"{asked.held} idle or half-sent requests": partial(hold, asked.held),
+    loads: dict[str, tuple[int, Callable[[int], Load]]] = {
+        f"forms of {asked.megabytes} MB": (asked.strangers, lambda count: partial(send_forms, count, asked.megabytes)),
+        "wrong logins": (asked.strangers, lambda count: partial(sign_in, count)),
+        "idle or half-sent requests": (asked.held, lambda count: partial(hold, count)),
     }
-    for name, load in loads.items():
-        before = site.sample()
+    for name, (count, load_of) in loads.items():
+        beside(site, load_of(1), FIRST_SECONDS)
+        before, load = site.sample_when_calm(), load_of(count)
         rounds = [measure(site, load, asked.seconds) for _ in range(asked.rounds)]
-        report(name, before, rounds)
+        report(f"{count} {name}", before, rounds)
 
 
 def measure(site: Site, load: Load, seconds: float) -> Round:
