@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.servers import TOKEN, WebServer, dormouse
+from config.serving import garbage
 from lifecycle.engines.process.engine import ProcessEngine
 from tests.servers import free_port
 
@@ -20,8 +21,8 @@ SECONDS = 120
 #: How long the process may take to become calm, and the CPU time that it uses in a second if it is.
 CALM_SECONDS = 60
 IDLE_CPU_SECONDS = 0.1
-#: A calm process gives memory back within twice 3 s (config.serving.garbage).
-GIVEN_BACK_SECONDS = 7
+#: A calm process has given memory back after this.
+GIVEN_BACK_SECONDS = 2 * garbage.CALM_SECONDS + 1
 #: Does what its work says.
 AGENT = Path(__file__).with_name("agent.py")
 STEADY, HOSTILE = "steady", ["hostile-1", "hostile-2", "hostile-3"]

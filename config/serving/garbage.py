@@ -33,7 +33,7 @@ def tune_garbage_collection() -> None:
 def give_memory_back_when_calm() -> None:
     """Begin a thread that collects all garbage after a rush, and gives free memory back to the system.
 
-    Do nothing where the system does not tell how much memory a process has.
+    Do nothing if the system does not tell how much memory a process has.
     """
     if PAGES.exists():
         threading.Thread(target=_watch, name="memory", daemon=True).start()

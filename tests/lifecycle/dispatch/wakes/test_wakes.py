@@ -76,12 +76,15 @@ def test_after_an_event_of_the_engine_it_is_looked_at_before_the_next_connection
     assert events.types == ["lazy_started", "lazy_started"]
 
 
-def test_a_wake_uses_the_row_that_was_just_read(wakes, engine):
-    reads = []
-    find = wakes._lifecycle.waking.find_or_register
-    object.__setattr__(wakes._lifecycle.waking, "find_or_register", lambda name: reads.append(name) or find(name))
+@pytest.mark.parametrize(("has_row", "reads"), [(True, []), (False, [NAME])])
+def test_a_wake_uses_the_row_that_was_just_read(wakes, has_row, reads):
+    waking, found = wakes._lifecycle.waking, []
+    find = waking.find_or_register
+    if has_row:
+        find(NAME)
+    object.__setattr__(waking, "find_or_register", lambda name: found.append(name) or find(name))
     assert run(use(wakes)) is True
-    assert reads == [NAME]  # the first time: there was no row
+    assert found == reads
 
 
 def test_inspections_of_agents_that_are_gone_are_not_kept_for_ever(wakes, monkeypatch):
