@@ -153,6 +153,8 @@ class Lease(models.Model):
     """The proof that work of one worker is in flight in an instance. It may stand for several pieces of work."""
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="leases")
+    #: The incarnation that the work was sent to. If containers are renamed, it tells which of them has the work.
+    incarnation = models.CharField(max_length=255, blank=True, default="", db_default="")
     worker = models.UUIDField()
     #: How many pieces of work it stands for. This may be a second old.
     works = models.PositiveIntegerField(default=1, db_default=1)

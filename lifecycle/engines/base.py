@@ -153,10 +153,16 @@ class HeardEnd:
     exit_code: int | None = None
 
 
+def container_of(incarnation: str) -> str:
+    """Return the id of the container of an incarnation (`id@StartedAt`), or an empty text if it names none."""
+    id, at, _ = incarnation.partition("@")
+    return id if at else ""
+
+
 def are_of_two_containers(one: str, other: str) -> bool:
-    """Return whether two incarnations (`id@StartedAt`) are of two containers. Those without an id are not."""
-    (one_id, *_), (other_id, *_) = one.split("@"), other.split("@")
-    return "@" in one and "@" in other and one_id != other_id
+    """Return whether two incarnations are of two containers. Those that name none are not."""
+    one_id, other_id = container_of(one), container_of(other)
+    return bool(one_id and other_id) and one_id != other_id
 
 
 class Engine(ABC):

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import DatabaseError
 
 from lifecycle.engines import labels
-from lifecycle.engines.base import Inspection, ListedInstance, Phase
+from lifecycle.engines.base import Inspection, ListedInstance, Phase, container_of
 from lifecycle.exceptions import (
     EngineError,
     EngineNonsense,
@@ -58,8 +58,6 @@ class Reconciler:
         self._marked: SimpleQueue[str] = SimpleQueue()
         #: In this pass: the names of ready instances whose containers were renamed, with their new names.
         self._renamed: dict[str, str] = {}
-        #: The leases of containers that were renamed, until they end, with the containers' ids.
-        self._moving: dict[int, str] = {}
         self._must_inspect_ready = True
         self._next_near_misses = 0.0
         #: By instance that needs itself in the end: the names on the way, beginning with its own.
@@ -90,14 +88,14 @@ class Reconciler:
                 marked |= {row.name for row in rows.values() if row.state == State.READY}
             listed = {one.name: one for one in self._list()}
             self._renamed = _find_renamed(rows, listed)
-            self._find_moving_leases(rows)
             self._compare(rows, listed, marked)
-            self._move_leases(listed)
+            running = {one.id: one.name for one in listed.values() if one.running}
+            _move_leases(running)
             Instance.objects.move_keep_awake(self._renamed)
             self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
             self._note_status("; ".join(self._troubles.values()), answered=True)
             self._look_for_near_misses()
-            self._lifecycle.ending.tell_notes()
+            self._lifecycle.ending.tell_notes(running)
         except EngineError as error:
             self._must_inspect_ready = True
             self._note_status(str(error), answered=False)
@@ -194,24 +192,6 @@ class Reconciler:
             if self._leave_ready(row, seen, lambda: Instance.objects.mark_asleep(row, now=now)):
                 logger.info("%s does not run any more", row.name)
 
-    def _find_moving_leases(self, rows: Mapping[str, Instance]) -> None:
-        leases = Lease.objects.filter(instance__in=self._renamed).values_list("pk", "instance")
-        self._moving |= {pk: rows[name].incarnation.partition("@")[0] for pk, name in leases}
-
-    def _move_leases(self, listed: Mapping[str, ListedInstance]) -> None:
-        """Move the leases of renamed containers to their names, because the work in flight is in the containers.
-
-        A container may be renamed again before the row of its new name knows it (a swap has three renames), so they are
-        followed until they end.
-        """
-        names = {one.id: one.name for one in listed.values() if one.running}
-        held = dict(Lease.objects.filter(pk__in=self._moving).values_list("pk", "instance")) if self._moving else {}
-        self._moving = {pk: id for pk, id in self._moving.items() if pk in held}
-        for pk, id in self._moving.items():
-            new = names.get(id)
-            if new and new != held[pk] and Instance.objects.filter(pk=new).exists():
-                Lease.objects.filter(pk=pk).update(instance=new)
-
     def _leave_ready(self, row: Instance, seen: Inspection | None, change: Callable[[], bool]) -> bool:
         """Change the row, and tell the end of its incarnation with that. If nothing was changed, look again soon."""
         is_renamed = row.name in self._renamed  # then it has not ended
@@ -293,8 +273,19 @@ class Reconciler:
 def _find_renamed(rows: Mapping[str, Instance], listed: Mapping[str, ListedInstance]) -> dict[str, str]:
     """Return the ready instances whose containers run under another name, with that name."""
     names = {one.id: one.name for one in listed.values() if one.running}
-    found = {name: names.get(row.incarnation.partition("@")[0]) for name, row in rows.items() if _is_ready(row)}
+    found = {name: names.get(container_of(row.incarnation)) for name, row in rows.items() if _is_ready(row)}
     return {name: new for name, new in found.items() if new and new != name}
+
+
+def _move_leases(names: Mapping[str, str]) -> None:
+    """Move the leases of renamed containers to their names, because the work in flight is in the containers.
+
+    `names` are those of the running containers, by id.
+    """
+    for pk, name, incarnation in Lease.objects.values_list("pk", "instance", "incarnation"):
+        new = names.get(container_of(incarnation))
+        if new and new != name and Instance.objects.filter(pk=new).exists():
+            Lease.objects.filter(pk=pk).update(instance=new)
 
 
 def _is_ready(row: Instance) -> bool:

@@ -6,7 +6,7 @@ that finds a dead instance cannot; it leaves a note, which a supervisor tells.
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -16,8 +16,8 @@ from django.db import transaction
 
 from lifecycle import signals
 from lifecycle.clock import Clock
-from lifecycle.engines.base import Engine, HeardEnd, Inspection
-from lifecycle.exceptions import EngineError, LabelError, storable_output
+from lifecycle.engines.base import Engine, HeardEnd, Inspection, container_of
+from lifecycle.exceptions import EngineError, LabelError, Missing, storable_output
 from lifecycle.models import EndNote, Instance, Lease
 from lifecycle.signals import Sink
 from lifecycle.state_machine import BROKE_OFF_WITHIN, Mode, State
@@ -149,10 +149,17 @@ class Ending:
                 self._tell(end, heard)
             return True
 
-    def tell_notes(self) -> None:
-        """Tell the ends that dispatches have noted, unless a person asked for them."""
+    def tell_notes(self, names: Mapping[str, str]) -> None:
+        """Tell the ends that dispatches have noted, unless a person asked for them.
+
+        `names` are those of the running containers, by id. A note about one that still runs is forgotten: it was
+        renamed, and the dispatch found another one under its name.
+        """
         for note in EndNote.objects.order_by("pk"):
             end = RunEnd(**note.end)
+            if self._runs(end.incarnation, names.get(container_of(end.incarnation))):
+                note.delete()
+                continue
             verdict, heard = self._judge(end, note.at)
             if verdict is Verdict.WAIT:
                 continue
@@ -160,6 +167,15 @@ class Ending:
                 is_ours, _ = EndNote.objects.filter(pk=note.pk).delete()
                 if is_ours and verdict is Verdict.TELL:
                     self._tell(end, heard)
+
+    def _runs(self, incarnation: str, name: str | None) -> bool:
+        if name is None:
+            return False
+        try:
+            seen = self._engine.inspect(name)
+        except Missing:
+            return False
+        return seen.incarnation == incarnation and seen.is_alive
 
     def _judge(self, end: RunEnd, first_seen: datetime) -> tuple[Verdict, HeardEnd | None]:
         heard = self._engine.heard_end(end.incarnation)
@@ -181,7 +197,8 @@ class Ending:
     def _count_work(self, row: Instance, now: datetime) -> int:
         """Return how many pieces of work were in flight when the instance ended, also those that broke off by it."""
         is_recent = row.broke_off_at is not None and abs(now - row.broke_off_at) < BROKE_OFF_WITHIN
-        return Lease.objects.filter(instance=row).count_works() + (row.broke_off if is_recent else 0)
+        work = Lease.objects.filter(instance=row, incarnation=row.incarnation).count_works()
+        return work + (row.broke_off if is_recent else 0)
 
     def _output(self, seen: Inspection) -> str:
         """Return the lines that the label `log-tail` asks for, or nothing if the engine does not give them."""

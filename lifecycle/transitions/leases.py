@@ -112,7 +112,9 @@ class Leases:
     def update(self, lease: Lease) -> bool:
         """Write what work a lease stands for. Return False if other workers have ended it. Raises DatabaseError."""
         with transaction.atomic():
-            self._note_broken(lease.instance_id, lease.broke_off, self.clock.now())
+            if lease.broke_off:
+                name = Lease.objects.filter(pk=lease.pk).values_list("instance", flat=True).first()
+                self._note_broken(name or lease.instance_id, lease.broke_off, self.clock.now())
             values = {"works": lease.works, "since": lease.since}
             values |= {"ordered": lease.ordered, "purposes": lease.purposes}
             return bool(Lease.objects.filter(pk=lease.pk).update(**values))
@@ -148,7 +150,7 @@ class Leases:
                     return False
                 if before is not None:
                     Lease.objects.filter(pk=before).delete()
-                lease.pk = None
+                lease.pk, lease.incarnation = None, incarnation
                 lease.save(force_insert=True)
         except BaseException:
             lease.pk = before

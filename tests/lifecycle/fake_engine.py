@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Box:
     name: str
     labels: dict[str, str]
     program: Program = Program.SERVES
+    #: The id of the container. It keeps it if it is renamed.
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
     running: bool = False
     run: int = 0
     exit_code: int | None = None
@@ -60,7 +63,7 @@ class Box:
 
     @property
     def incarnation(self) -> str:
-        return f"{self.name}@{self.run}" if self.run else ""
+        return f"{self.id}@{self.run}" if self.run else ""
 
     def begin(self) -> None:
         """A real start; also for what others do."""
@@ -109,13 +112,18 @@ class FakeEngine(Engine):
         self.boxes[name] = Box(name, found | ({labels.ENABLE: "true"} if enabled else {}), program, ends=self.ends)
         return self.boxes[name]
 
+    def rename(self, old: str, new: str) -> None:
+        """Another name for a container, as a person gives it."""
+        self.boxes[new] = self.boxes.pop(old)
+        self.boxes[new].name = new
+
     def count(self, call: str) -> int:
         return sum(1 for made, _ in self.calls if made == call)
 
     def instances(self) -> list[ListedInstance]:
         self._call("instances")
         return [
-            ListedInstance(box.name, f"id of {box.name}", box.phase, box.labels)
+            ListedInstance(box.name, box.id, box.phase, box.labels)
             for box in self.boxes.values()
             if labels.ENABLE in box.labels
         ]

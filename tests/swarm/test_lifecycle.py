@@ -66,7 +66,7 @@ def test_a_dispatch_at_once_after_a_person_has_scaled_to_0_tells_no_end(lifecycl
     services.scale(name, 0)
     lifecycle.waking.wake(name)
     assert not EndNote.objects.exists()
-    lifecycle.ending.tell_notes()
+    lifecycle.ending.tell_notes({})
     assert types(name) == ["lazy_started", "lazy_started"]
 
 

@@ -17,8 +17,7 @@ from django.db import DatabaseError, connection, connections
 from lifecycle.clock import Clock
 from lifecycle.dispatch.in_flight.holds import Hold, Holds, Inserted, Known, SharedLease
 from lifecycle.dispatch.inspections import Inspections
-from lifecycle.engines.base import Inspection
-from lifecycle.models import Lease
+from lifecycle.engines.base import Inspection, are_of_two_containers
 from lifecycle.orders import Order
 from lifecycle.state_machine import ALWAYS
 from lifecycle.transitions.leases import Leases, reached_as_probed, read_with_lease
@@ -141,8 +140,9 @@ class SharedLeases:
 
         `lease_id` is the primary key that it had before.
         """
-        if lease_id is not None and Lease.objects.filter(pk=lease_id).exclude(instance=hold.lease.name).exists():
-            self._holds.leave(hold)  # the container was renamed, and the lease with it
+        before = hold.lease.inserted
+        if before and are_of_two_containers(before.incarnation, inserted.incarnation):
+            self._holds.leave(hold)  # containers were renamed, and the work of the other one may go on
             lease_id = None
         lease = hold.lease
         with lease.writing:

@@ -140,7 +140,7 @@ def test_sleepers_are_inspected_a_few_at_a_time(reconciler, engine):
 def test_when_nothing_changes_nothing_is_written(reconciler, box, django_assert_num_queries):
     reconciler.reconcile()
     reconciler.reconcile()
-    with django_assert_num_queries(3) as queries:
+    with django_assert_num_queries(4) as queries:
         reconciler.reconcile()
     assert all(query["sql"].startswith("SELECT") for query in queries)
 

@@ -49,6 +49,13 @@ def take(shared, work_for="", *, may_recall=True):
     return hold
 
 
+def begin_next(engine):
+    """Another container gets the name, and is ready."""
+    box = engine.add(NAME, idle_timeout="1m", port="8080")
+    box.begin()
+    Instance.objects.filter(pk=NAME).update(incarnation=box.incarnation, run=2)
+
+
 def is_idle(lifecycle):
     return [found.name for found in lifecycle.stopping.find_idle()] == [NAME]
 
@@ -188,12 +195,17 @@ def test_after_a_heartbeat_that_was_overdue_the_lease_is_made_anew(shared, clock
     assert row().version > version
 
 
-def test_new_work_does_not_join_a_lease_that_was_moved_to_another_name(shared, clock):
-    """Containers were renamed: the work in flight is in the container that has another name now."""
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_new_work_does_not_join_the_lease_of_a_renamed_container(shared, engine, clock, is_moved):
+    """The work in flight is in the container that has another name now, also if its lease was not moved there yet."""
     moved = take(shared)
+    engine.rename(NAME, "renamed")
     make_row(clock, State.READY, name="renamed")
-    Lease.objects.update(instance="renamed")
-    take(shared)
+    if is_moved:
+        Lease.objects.update(instance="renamed")
+    begin_next(engine)
+    take(shared, may_recall=False)
+    Lease.objects.filter(pk=moved.lease.row.pk).update(instance="renamed")
     assert sorted(Lease.objects.values_list("instance", "works")) == [("renamed", 1), (NAME, 1)]
     shared.end(moved)
     clock.go(1)
