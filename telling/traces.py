@@ -15,10 +15,14 @@ FLUSH_MS = 2000
 
 
 def install() -> None:
-    """Begin to trace, if an endpoint is set and the packages of `requirements-otel.txt` are there."""
-    if not any(os.environ.get(name) for name in ENDPOINTS):
+    """Begin to trace, if an endpoint is set and the packages of `requirements-otel.txt` are there.
+
+    Source of the variables: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+    """
+    is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if is_disabled or not any(os.environ.get(name) for name in ENDPOINTS):
         return
-    about = {"service.version": settings.DORMOUSE_VERSION}
+    about: dict[str, str | int] = {"service.version": settings.DORMOUSE_VERSION}
     if not os.environ.get("OTEL_SERVICE_NAME"):
         about["service.name"] = "dormouse"
     try:
