@@ -45,7 +45,7 @@ class State(models.TextChoices):
 
 
 class Mode(models.TextChoices):
-    """Say how an instance is put to sleep, and woken from that."""
+    """The way in which an instance is put to sleep, and woken."""
 
     STOP = "stop", "stop"
     PAUSE = "pause", "pause"

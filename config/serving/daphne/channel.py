@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
+from config.serving.daphne.lingering import Gone, Lingering
 from config.serving.limits import (
     BODY_SECONDS,
     HEADERS_SECONDS,
@@ -26,6 +27,9 @@ from config.serving.limits import (
     is_reset,
 )
 
+#: No body has a length of more digits. Python refuses to read a number of more than 4,300.
+LENGTH_DIGITS = 20
+
 
 @implementer(IHalfCloseableProtocol)
 class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HTTP is not typed
@@ -35,6 +39,8 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
     """
 
     waiting: ClassVar[Waiting["LimitedChannel"]] = Waiting()
+    #: The connection, or a `Gone` if another protocol has taken it over.
+    transport: Any
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's names
         """Wait for the first request."""
@@ -78,15 +84,40 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
         super().dataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:  # noqa: N802
-        """Refuse the coding `identity`, which HTTP has no more (RFC 9112, 7) and Twisted skips.
+        """Refuse the coding `identity`, which HTTP has no more (RFC 9112, 7) and Twisted skips, and absurd lengths.
 
         A proxy may take it for the last coding, and see another end of the body than Twisted.
         """
         name, _, value = line.partition(b":")
-        if name.lower() == b"transfer-encoding" and value.strip().lower() == b"identity":
+        is_identity = name.lower() == b"transfer-encoding" and value.strip().lower() == b"identity"
+        is_absurd = name.lower() == b"content-length" and len(value.strip()) > LENGTH_DIGITS
+        if is_identity or is_absurd:
             self._respondToBadRequestAndDisconnect()
             return False
         return bool(super().headerReceived(line))
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802
+        """Refuse a line of more than 16 KiB. Twisted closes the connection without an answer."""
+        self._respondToBadRequestAndDisconnect()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802
+        """Answer 400, and leave the connection to `Lingering`. Twisted's may reset it before the answer is read.
+
+        If another answer has begun, it is the last one: it is cut, or has ended and goes on leaving.
+        """
+        request: Any = self.requests[-1] if self.requests else None
+        has_begun = bool(request and request.startedWriting)
+        if has_begun and not request.is_lingering:
+            self.transport.abortConnection()
+            return
+        connection: Any = self.transport
+        self.transport = Gone()
+        self._networkProducer.unregisterProducer()
+        if not has_begun:
+            connection.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        Lingering(connection)
+        lost = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
+        self.connectionLost(lost)  # for the application the caller is gone
 
     def allHeadersReceived(self) -> None:  # noqa: N802
         """Begin the deadline of the body. Work has none: that of a stranger is refused on its headers."""

@@ -222,6 +222,11 @@ class StreamedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
         super().requestReceived(channel._command, channel._path, channel._version)
         headers.removeHeader(b"Expect")  # else Twisted says `100 Continue` before the application was asked
 
+    @property
+    def is_lingering(self) -> bool:
+        """True if its answer has ended, and the rest of its body is thrown away."""
+        return self._thrown_away_bytes is not None
+
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         """Give the application a piece of the body, or throw it away if the answer has ended."""
         if self._thrown_away_bytes is None:
@@ -285,7 +290,7 @@ class StreamedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         """Tell the application, unless its answer has ended: then daphne has forgotten the request."""
-        if self._thrown_away_bytes is None:
+        if not self.is_lingering:
             super().connectionLost(reason)
         else:
             http.Request.connectionLost(self, reason)

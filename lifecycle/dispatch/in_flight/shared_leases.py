@@ -138,7 +138,7 @@ class SharedLeases:
     def _insert(self, hold: Hold, lease_id: int | None, inserted: Inserted) -> bool:
         """Insert the lease, unless another dispatch has done that. Return whether there is one.
 
-        `lease_id` is the primary key that it had before.
+        `lease_id` is the primary key that the lease had before.
         """
         before = hold.lease.inserted
         if before and are_of_two_containers(before.incarnation, inserted.incarnation):

@@ -51,10 +51,9 @@ class Readiness:
     ) -> Inspection:
         """Return the inspection with which the instance was ready, within its start-timeout from now.
 
-        `output_mark` is that of an inspection before the start; output after it belongs to this run. One that
-        `was_resumed` is ready if it answers, or at once if only its running or its health is asked for: health turns
-        "unhealthy" while it is paused. If it is `expected` to be as that inspection, the first probe comes before the
-        first look at it.
+        `output_mark` is that of an inspection before the start; output after it belongs to this run. If it
+        `was_resumed`, and is ready because it runs or because it is healthy, it counts as ready at once: health turns
+        "unhealthy" while it is paused. If `expected` is given, the first probe uses that, and the engine is not asked.
 
         Raises StartFailed if it ended or was not ready in time, StartRejected if another program answers in its place,
         LabelError, Missing and EngineUnreachable.

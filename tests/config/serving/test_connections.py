@@ -14,7 +14,8 @@ from twisted.internet.testing import StringTransport
 
 from config.serving.daphne.channel import LimitedChannel
 from config.serving.limits import BODY_SECONDS, HEADERS_SECONDS, IDLE_SECONDS, MAX_WAITING
-from lifecycle.models import Lease
+from lifecycle.models import Instance, Lease
+from lifecycle.state_machine import State
 from tests.config.agents import agents_file
 from tests.servers import DEADLINE_SECONDS, wait_for
 
@@ -187,6 +188,21 @@ def test_a_caller_that_has_finished_sending_and_then_hangs_up_is_noticed(server,
     connection.shutdown(socket.SHUT_WR)
     connection.close()
     wait_for(lambda: Lease.objects.count() == 0, what="the lease to end")
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.uvicorn_too
+def test_work_with_a_broken_body_is_refused_while_its_agent_is_woken(server):
+    headers = f"Host: 127.0.0.1\r\nAuthorization: Bearer {server.TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(f"POST {DISPATCH} HTTP/1.1\r\n{headers}1\r\n9\r\n".encode())
+        wait_for(lambda: Instance.objects.exclude(state=State.ASLEEP), what="the wake")
+        connection.sendall(b"this is no length\r\n")
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    wait_for(lambda: Instance.objects.filter(state=State.READY), what="the end of the wake")
+    assert not Lease.objects.exists()
     assert "Traceback" not in server.log.read_text()
 
 

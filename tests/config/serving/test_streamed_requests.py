@@ -1,10 +1,11 @@
 """What daphne's request class of our own does to a connection: raw bytes against a real web process."""
 
 import socket
+import time
 
 import pytest
 
-from tests.servers import DEADLINE_SECONDS
+from tests.servers import DEADLINE_SECONDS, wait_for
 
 pytestmark = pytest.mark.both_servers
 
@@ -97,6 +98,43 @@ def test_contradictions_about_the_length_are_400(connection, framing):
 def test_broken_chunks_end_the_connection(connection):
     connection.sendall(head(Transfer_Encoding="chunked") + b"3\r\nabc\r\nthis is no length\r\n")
     assert is_only_a_400(read_all(connection))
+
+
+REFUSED = {
+    "a length with a sign": head(Content_Length="+3"),
+    "a long line": b"G" * 20_000,
+    "a long header": b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 100_000,
+    "a broken chunk": head(Transfer_Encoding="chunked") + b"3\r\nabc\r\nthis is no length\r\n",
+}
+
+
+@pytest.mark.uvicorn_too
+@pytest.mark.parametrize("start", REFUSED.values(), ids=REFUSED)
+def test_a_caller_that_is_refused_and_goes_on_sending_gets_the_answer_and_no_other(connection, start):
+    """What it goes on to send are requests. None of them is answered."""
+    connection.sendall(start)
+    for _ in range(20):
+        time.sleep(0.02)
+        connection.sendall(head("GET") * 300)
+    answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert answer.count(b"HTTP/1.") == 1
+
+
+@pytest.mark.uvicorn_too
+@pytest.mark.parametrize("start", REFUSED.values(), ids=REFUSED)
+def test_a_refused_caller_that_says_nothing_more_is_cut(connection, start):
+    connection.sendall(start)
+    assert read_all(connection).count(b"HTTP/1.") == 1
+    wait_for(lambda: is_reset(connection), what="the end of the connection")
+
+
+def is_reset(connection):
+    try:
+        connection.sendall(b"x")
+    except OSError:
+        return True
+    return False
 
 
 def test_an_upgrade_with_a_body_is_an_ordinary_request(connection):

@@ -54,7 +54,7 @@ CONTRADICTIONS = [
     post("a length that is a word", b"Content-Length: many\r\n", HIDDEN),
     post("a length with a fraction", b"Content-Length: 1.0\r\n", HIDDEN),
     post("an empty length", b"Content-Length: \r\n", HIDDEN),
-    post("a length of 5,000 digits", b"Content-Length: " + b"9" * 5000 + b"\r\n", HIDDEN, of(400, 413, CLOSED)),
+    post("a length of 5,000 digits", b"Content-Length: " + b"9" * 5000 + b"\r\n", HIDDEN, of(400, 413)),
     post("a blank before the colon of the length", b"Content-Length : 50\r\n", HIDDEN),
     post("a tab before the colon of the length", b"Content-Length\t: 50\r\n", HIDDEN),
     post("NUL in the length's name", b"Content-\0Length: 50\r\n", HIDDEN),
@@ -87,13 +87,11 @@ CHUNKS = [
     post("a chunk's size with a blank before it", CHUNKED, b" 0\r\n\r\n" + HIDDEN),
     post("a chunk that ends with a bare line feed", CHUNKED, b"0\n\n" + HIDDEN),
     post("a chunk that is longer than its size", CHUNKED, b"1\r\nab\r\n0\r\n\r\n" + HIDDEN),
+    # Refused, or not complete when the caller has finished sending.
     post("a chunk of 2^64 bytes", CHUNKED, b"10000000000000000\r\na\r\n", of(400, 413, CLOSED)),
     post("a chunk's size of 5,000 digits", CHUNKED, b"1" + b"0" * 5000 + b"\r\n\r\n" + HIDDEN),
     post("a chunk's extension with NUL", CHUNKED, b"0;a=\0\r\n\r\n" + HIDDEN),
-    # The server closes with bytes unread, so the kernel may reset the connection before the answer is read.
-    post(
-        "an endless extension of a chunk", CHUNKED, b"1;" + b"a" * 100_000 + b"\r\nx\r\n0\r\n\r\n", of(400, 405, CLOSED)
-    ),
+    post("an endless extension of a chunk", CHUNKED, b"1;" + b"a" * 100_000 + b"\r\nx\r\n0\r\n\r\n", of(400, 405)),
     post("trailers that say a length", CHUNKED, b"0\r\nContent-Length: 50\r\n\r\n", of(400, 405)),
     post("endless trailers", CHUNKED, b"0\r\n" + b"X: x\r\n" * 20_000 + b"\r\n", of(400, 431)),
 ]
@@ -128,8 +126,8 @@ LINES = [
     Case("two targets", b"GET /healthz /agents/ HTTP/1.1\r\n" + HOST + b"\r\n"),
     Case("no target", b"GET  HTTP/1.1\r\n" + HOST + b"\r\n", of(400, 404)),
     Case("a method with NUL", b"G\0T /healthz HTTP/1.1\r\n" + HOST + b"\r\n", of(400, 405)),
-    Case("a method of 100,000 letters", b"G" * 100_000 + b" /healthz HTTP/1.1\r\n" + HOST + b"\r\n", of(400, CLOSED)),
-    Case("a target of 100,000 letters", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", of(414, CLOSED)),
+    Case("a method of 100,000 letters", b"G" * 100_000 + b" /healthz HTTP/1.1\r\n" + HOST + b"\r\n"),
+    Case("a target of 100,000 letters", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", of(400, 414)),
     Case("CONNECT", b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", of(400, 404, 405)),
     Case("OPTIONS of all", b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", of(302, 400, 404, 405)),
     Case("TRACE", b"TRACE /agents/ HTTP/1.1\r\n" + HOST + b"X-Secret: s3cr3t\r\n\r\n", of(302, 405)),
@@ -138,9 +136,7 @@ LINES = [
     Case("only NUL", b"\0" * 1000 + b"\r\n\r\n"),
     Case("a header without a colon", b"GET /healthz HTTP/1.1\r\n" + HOST + b"nothing\r\n\r\n"),
     Case("a header without a name", b"GET /healthz HTTP/1.1\r\n" + HOST + b": x\r\n\r\n"),
-    Case(
-        "a header of 100,000 letters", b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", of(431, CLOSED)
-    ),
+    Case("a header of 100,000 letters", b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", of(400, 431)),
     Case("10,000 headers", b"GET /healthz HTTP/1.1\r\n" + b"X: x\r\n" * 10_000 + b"\r\n", of(400, 431)),
 ]
 HOSTS = [
