@@ -4,9 +4,11 @@ The SDK samples, names the traces, batches the spans and sends them. The spans t
 locks, and check and copy each attribute, which takes three times as long (docs/decisions/0063-traces.md).
 """
 
+import os
 import time
 import traceback
 from contextvars import ContextVar, Token
+from functools import lru_cache
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -23,6 +25,8 @@ from lifecycle import tracing
 from telling.otel_encoding import EndedSpan, HashedResource, make_exporter
 
 Attributes = dict[str, str | int]
+#: The default of OTEL_PROPAGATORS. Dormouse has no baggage of its own, and passes on that of callers.
+W3C = "tracecontext,baggage"
 
 #: The span that this task or thread works in. None: it works in none.
 current: ContextVar[trace.SpanContext | None] = ContextVar("span", default=None)
@@ -43,6 +47,8 @@ class OpenTelemetry:
         self.sampler = self._provider.sampler
         self.new_ids = self._provider.id_generator
         self.max_length = SpanLimits().max_span_attribute_length
+        #: Whether `traceparent` is the only header that the SDK would make. To ask it takes five times as long.
+        self._is_w3c = os.environ.get("OTEL_PROPAGATORS", W3C) == W3C
         #: The headers that say to which trace a request belongs.
         self._fields = frozenset(name.lower().encode() for name in propagate.get_global_textmap().fields)
 
@@ -52,13 +58,10 @@ class OpenTelemetry:
 
     def forward(self, method: str, url: str) -> "OtelSpan":
         """Surround a request to an agent, until the head of its answer."""
-        target = urlsplit(url)
-        attributes: Attributes = {
-            "http.request.method": method,
-            "server.address": target.hostname or "",
-            "server.port": target.port or 80,
-            "url.full": url.partition("?")[0],  # a query may hold secrets
-        }
+        full = url.partition("?")[0]  # a query may hold secrets
+        host, port = _server_of(full)
+        attributes: Attributes = {"http.request.method": method, "server.address": host, "server.port": port}
+        attributes["url.full"] = full
         return OtelSpan(self, method, trace.SpanKind.CLIENT, attributes)
 
     def step(self, name: str, agent: str) -> "OtelSpan":
@@ -71,7 +74,10 @@ class OpenTelemetry:
         if span is None:
             return headers
         ours: dict[str, str] = {}
-        propagate.inject(ours, trace.set_span_in_context(trace.NonRecordingSpan(span), Context()))
+        if self._is_w3c and not span.trace_state:
+            ours["traceparent"] = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+        else:
+            propagate.inject(ours, trace.set_span_in_context(trace.NonRecordingSpan(span), Context()))
         return [header for header in headers if header[0].lower() not in ours] + list(ours.items())
 
     def flush(self, milliseconds: int) -> None:
@@ -197,3 +203,9 @@ class RequestSpan(OtelSpan):
             flags |= trace.TraceFlags.SAMPLED
         self._begin(trace_id, trace.TraceFlags(flags), sampled.trace_state or trace.TraceState())
         tracing.trace_id.set(f"{trace_id:032x}")
+
+
+@lru_cache(256)
+def _server_of(url: str) -> tuple[str, int]:
+    server = urlsplit(url)
+    return server.hostname or "", server.port or 80

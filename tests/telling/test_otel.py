@@ -131,6 +131,12 @@ def test_a_dispatch_belongs_to_the_trace_of_its_caller(tracer, sent):
     assert request.start_time <= forward.start_time <= forward.end_time <= request.end_time
 
 
+@pytest.mark.parametrize("environment", [{}, {"OTEL_PROPAGATORS": "tracecontext"}], ids=["ours", "of the SDK"])
+def test_the_agent_gets_the_span_of_its_request_as_the_parent(tracer, sent):
+    given = dispatch(tracer, traceparent=f"00-{TRACE}-{CALLER}-01")
+    assert given == {"x": "y", "traceparent": f"00-{TRACE}-{sent()['POST'].context.span_id:016x}-01"}
+
+
 def test_a_dispatch_without_a_callers_trace_begins_one(tracer, sent):
     first, second = dispatch(tracer), dispatch(tracer)
     assert first["traceparent"][3:35] != second["traceparent"][3:35]
