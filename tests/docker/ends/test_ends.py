@@ -72,10 +72,9 @@ def test_out_of_memory(containers, supervised):
     name = containers.create(command=command, ready="running", host_config=limited)
     supervised.waking.wake(name)
     wait_for(lambda: not containers.is_running(name))
-    if not containers.state(name)["OOMKilled"]:
-        pytest.skip("this machine's engine does not say that memory ran out")
+    cause = "oom" if containers.state(name)["OOMKilled"] else "exited"  # an engine under load does not always tell it
     data = told(name)
-    assert (data["exit_code"], data["cause"]) == (137, "oom")
+    assert (data["exit_code"], data["cause"]) == (137, cause)
 
 
 @pytest.mark.parametrize("act", ["stop", "kill", "pause", "restart"])

@@ -58,10 +58,9 @@ def test_one_that_runs_out_of_memory_is_told_as_such(containers, at_work):
     name, answers = at_work
     containers.touch(name, "/fill")
     wait_for(lambda: not containers.is_running(name), what="its end")
-    if not containers.state(name)["OOMKilled"]:
-        pytest.skip("this machine's engine does not say that memory ran out")
+    cause = "oom" if containers.state(name)["OOMKilled"] else "exited"  # an engine under load does not always tell it
     end, _ = told(name)
-    assert (end["exit_code"], end["cause"], end["work_in_flight"]) == (137, "oom", 1)
+    assert (end["exit_code"], end["cause"], end["work_in_flight"]) == (137, cause, 1)
     wait_for(lambda: answers, what="the answer")
     assert answers[0].status_code == 502
 
