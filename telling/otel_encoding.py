@@ -1,7 +1,7 @@
 """Spans as messages for a collector. The SDK makes the messages, but for their attributes.
 
 To make an attribute takes the SDK 2 us, and a dispatch has eleven. Nearly all of them are those of the dispatch before,
-so each is made once. `tests/telling/test_otel_encoding.py` compares the messages with the SDK's own.
+so each is made once. `tests/telling/test_otel.py` compares the messages with the SDK's own.
 """
 
 from collections.abc import Sequence

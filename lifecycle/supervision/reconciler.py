@@ -87,9 +87,9 @@ class Reconciler:
             if must_inspect_ready:
                 marked |= {row.name for row in rows.values() if row.state == State.READY}
             listed = {one.name: one for one in self._list()}
-            self._renamed = _find_renamed(rows, listed)
-            self._compare(rows, listed, marked)
             running = {one.id: one.name for one in listed.values() if one.running}
+            self._renamed = _find_renamed(rows, running)
+            self._compare(rows, listed, marked)
             _move_leases(running)
             Instance.objects.move_keep_awake(self._renamed)
             self._troubles = {name: text for name, text in self._troubles.items() if name in listed}
@@ -270,9 +270,11 @@ class Reconciler:
             status.save()
 
 
-def _find_renamed(rows: Mapping[str, Instance], listed: Mapping[str, ListedInstance]) -> dict[str, str]:
-    """Return the ready instances whose containers run under another name, with that name."""
-    names = {one.id: one.name for one in listed.values() if one.running}
+def _find_renamed(rows: Mapping[str, Instance], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the ready instances whose containers run under another name, with that name.
+
+    `names` are those of the running containers, by id.
+    """
     found = {name: names.get(container_of(row.incarnation)) for name, row in rows.items() if _is_ready(row)}
     return {name: new for name, new in found.items() if new and new != name}
 

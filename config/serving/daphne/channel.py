@@ -84,9 +84,10 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc]  # most of Twisted's HT
         super().dataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:  # noqa: N802
-        """Refuse the coding `identity`, which HTTP has no more (RFC 9112, 7) and Twisted skips, and absurd lengths.
+        """Refuse a length of more than LENGTH_DIGITS, and the coding `identity`.
 
-        A proxy may take it for the last coding, and see another end of the body than Twisted.
+        HTTP has that coding no more (RFC 9112, 7), and Twisted skips it. A proxy may take it for the last coding, and
+        see another end of the body than Twisted.
         """
         name, _, value = line.partition(b":")
         is_identity = name.lower() == b"transfer-encoding" and value.strip().lower() == b"identity"

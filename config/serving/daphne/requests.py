@@ -240,7 +240,7 @@ class StreamedRequest(WebRequest):  # type: ignore[misc]  # daphne is not typed
         """Note that the body has come to its end."""
         if self._is_upgrade:
             super().requestReceived(command, path, version)
-        elif self._thrown_away_bytes is None:
+        elif not self.is_lingering:
             self.body.end()
         else:
             self.transport.loseConnection()

@@ -7,13 +7,7 @@ from django.db import DatabaseError
 
 from lifecycle.models import EndNote, Instance
 from lifecycle.state_machine import State
-from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, leased, row, stop_idle, use
-
-
-@pytest.fixture
-def reconciler(lifecycle):
-    return Reconciler(lifecycle)
 
 
 @pytest.fixture

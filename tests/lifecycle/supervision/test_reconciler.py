@@ -9,14 +9,9 @@ import pytest
 from lifecycle.exceptions import EngineRefused, EngineUnreachable, LabelError
 from lifecycle.models import EngineStatus, Instance
 from lifecycle.state_machine import State
-from lifecycle.supervision.reconciler import READ_AGAIN_SECONDS, Reconciler
+from lifecycle.supervision.reconciler import READ_AGAIN_SECONDS
 from tests.lifecycle.conftest import NAME, leased, make_row, row, stop_idle
 from tests.lifecycle.fake_engine import raising
-
-
-@pytest.fixture
-def reconciler(lifecycle):
-    return Reconciler(lifecycle)
 
 
 def woken(lifecycle):

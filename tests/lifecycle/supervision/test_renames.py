@@ -8,15 +8,9 @@ import pytest
 from lifecycle.exceptions import StartFailed
 from lifecycle.models import EndNote, Lease
 from lifecycle.state_machine import State
-from lifecycle.supervision.reconciler import Reconciler
 from tests.lifecycle.conftest import NAME, row, stop_idle, use
 
 OLD = f"{NAME}-old"
-
-
-@pytest.fixture
-def reconciler(lifecycle):
-    return Reconciler(lifecycle)
 
 
 @pytest.fixture
